@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,3 +170,24 @@ def test_a_browser_reads_the_joined_script(entry: str, blank: Any) -> None:
         web.script(entry),
     )
     assert kind == "function"
+
+
+@pytest.mark.browser
+def test_a_table_is_saved_as_spreadsheets_and_pandas_read_it(blank: Any) -> None:
+    rows = [["類別", 'name, "quoted"'], ["two\nlines", None], [0.1, -3e-07], [True, ""]]
+    name, content = blank.evaluate(
+        """([code, rows]) => {
+            const saved = [];
+            new Function("saved", "rows", `${code}
+              save = (name, blob) => saved.push(name, blob);
+              saveTable("numbers", rows, "a note");`)(saved, rows);
+            return saved[1].arrayBuffer().then((all) => [saved[0], [...new Uint8Array(all)]]);
+        }""",
+        [re.sub(r"^import .*$|^export ", "", web.text("save/files.js"), flags=re.M), rows],
+    )
+    assert name == "numbers.csv"
+    assert bytes(content).startswith(codecs.BOM_UTF8)
+    note, text = bytes(content).decode("utf-8-sig").split("\r\n", 1)
+    assert note == "# a note"
+    read = list(csv.reader(io.StringIO(text, newline="")))
+    assert read == [rows[0], ["two\nlines", ""], ["0.1", "-3e-7"], ["true", ""]]

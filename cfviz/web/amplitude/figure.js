@@ -1,51 +1,46 @@
 // How large the numbers grow: their size over the blocks, and the chosen block's tokens over the photo.
 
-import { Plane } from "../plane/plane.js";
-import { Choice, el, mapBox, position, save, say, takeButtons, watched, words } from "../shared/markup.js";
-import { colours, outline, wear } from "../shared/paint.js";
-import { decode } from "../shared/payload.js";
-import { showPhoto } from "../shared/photo.js";
+import { blockName, PlaneFigure } from "../plane/figure.js";
+import { saveTable } from "../save/files.js";
+import { Choice, el, position, say } from "../shared/markup.js";
+import { colours, outline } from "../shared/paint.js";
 import { fill, together } from "../shared/text.js";
 import { Curve, LEFT, short } from "./curve.js";
 
-export class AmplitudeFigure {
+export class AmplitudeFigure extends PlaneFigure {
+  file = "cfviz-amplitude";
+
   constructor(parent, message) {
-    Object.assign(this, { parent, chosen: 0, shown: 0, at: null });
+    super(parent);
+    Object.assign(this, { chosen: 0, shown: 0, at: null });
     this.load(message);
   }
 
-  get root() {
-    return this.ui.root;
-  }
-
-  load(message) {
-    const { header, array } = decode(message);
-    if (header.id === this.id) return;
-    const first = this.id === undefined;
-    Object.assign(this, { header, id: header.id, t: words(header.strings) });
+  read(array, first) {
+    const { header } = this;
     this.blocks = header.blocks.map((block) => ({
       ...block,
       tokens: array(block.tokens),
       stride: header.input.h / block.H,
-      name: `${block.stage + 1}.${block.block + 1}`,
+      name: blockName(block),
     }));
     this.table = colours(header.palette.sequential);
     this.curve = new Curve(this.blocks, this.t);
     if (first) this.chosen = header.start.block;
     this.chosen = Math.min(this.chosen, this.blocks.length - 1);
-    this.buildElements();
-    this.choose(this.chosen);
-    showPhoto(this, this.ui.root, header.photo.of, array(header.photo.file));
   }
 
-  buildElements() {
+  begin() {
+    this.choose(this.chosen);
+  }
+
+  elements() {
     const { t } = this;
     const ui = {
+      ...this.surface("am"),
       drawing: el("div.am-drawing"),
       columns: el("div.am-columns", { role: "radiogroup", "aria-label": t.blocks }),
       key: el("ul.am-key"),
-      base: el("canvas"),
-      over: el("canvas.over"),
       scale: el("p.note.am-scale"),
       token: el("p.am-token"),
       what: el("p.am-what"),
@@ -53,42 +48,20 @@ export class AmplitudeFigure {
       far: el("p"),
       tokens: el("p"),
       channels: el("p"),
-      live: el("p.live", { "aria-live": "polite", role: "status" }),
     };
-    const take = takeButtons(t, {
-      save_picture: () => this.savePicture(),
-      save_numbers: () => this.saveNumbers(),
-    });
-    ui.map = mapBox(t.map_label, "am-keys", ui.base, ui.over);
     ui.plot = el("div.am-plot", {}, ui.drawing, ui.columns);
     ui.left = el("div.left", {}, ui.map, ui.scale);
     const said = el("div.right.am-said", {}, ui.what, ui.steps, ui.far, ui.tokens, ui.channels, ui.token);
-    ui.root = el(
-      "div.cf.am",
-      {},
-      el("div.bar", {}, el("span.gap"), take),
-      ui.plot,
-      ui.key,
-      el("div.body", {}, ui.left, said),
-      el("p.note.keys", { id: "am-keys" }, t.keys),
-      ui.live,
-    );
-    this.ui?.root.remove();
-    this.ui = ui;
-    this.parent.append(ui.root);
-    ui.root.figure = this;
-    this.plane = new Plane(ui.base, ui.over);
+    this.mount("am", ui, [], ui.plot, ui.key, el("div.body", {}, ui.left, said));
     this.columnChoice = new Choice(ui.columns, (i) => this.choose(i));
     this.columnChoice.fill(this.blocks.map((block) => this.column(block)));
     this.fillKey();
-    this.applyTheme();
     this.listen();
     this.plane.follow(
       ui.map,
       () => this.at,
       (at) => this.point(at),
     );
-    this.watcher = watched(this.watcher, ui.root, () => this.layOut());
   }
 
   column(block) {
@@ -116,10 +89,6 @@ export class AmplitudeFigure {
       el("li", {}, el("i.am-dotted"), t.key_even),
     );
     this.ui.key.replaceChildren(...keys);
-  }
-
-  applyTheme() {
-    if (wear(this, this.ui.root) && this.plane.pen) this.layOut();
   }
 
   listen() {
@@ -223,35 +192,19 @@ export class AmplitudeFigure {
     say(ui.token, fill(t.token, { at: position(at.row, at.col), size: short(size), times }));
   }
 
-  /** The map of the block in view. */
-  savePicture() {
-    const { base, over } = this.ui;
-    const both = el("canvas", { width: base.width, height: base.height });
-    const pen = both.getContext("2d");
-    for (const layer of [base, over]) pen.drawImage(layer, 0, 0);
-    both.toBlob((blob) => save("cfviz-amplitude.png", blob));
-  }
-
   saveNumbers() {
-    const lines = this.blocks.map((b) =>
-      [
-        b.name,
-        b.kind,
-        b.largest,
-        b.mean,
-        b.rms,
-        b.cooled,
-        b.without?.[0] ?? "",
-        b.even,
-        b.heads.join(" "),
-      ].join(","),
-    );
-    const head = "block,kind,largest,mean,rms,cooled,largest_without_cooling,even_distance,head_distances";
-    save("cfviz-amplitude.csv", new Blob(["\ufeff", [head, ...lines, ""].join("\n")], { type: "text/csv" }));
-  }
-
-  close() {
-    this.watcher?.disconnect();
-    this.picture?.close();
+    const names = ["block", "kind", "largest", "mean", "rms", "cooled", "largest_without_cooling"];
+    const rows = this.blocks.map((b) => [
+      b.name,
+      b.kind,
+      b.largest,
+      b.mean,
+      b.rms,
+      b.cooled,
+      b.without?.[0],
+      b.even,
+      b.heads.join(" "),
+    ]);
+    saveTable(this.file, [[...names, "even_distance", "head_distances"], ...rows]);
   }
 }

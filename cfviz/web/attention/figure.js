@@ -3,7 +3,8 @@
 import { Groups } from "../shared/groups.js";
 import { Scheme } from "./scheme.js";
 import { Block, clip, percent, rank, softmax } from "../shared/maths.js";
-import { build, Choice, el, isWide, position, save, say, title, watched, words } from "../shared/markup.js";
+import { saveCanvas, saveDrawing, saveTable } from "../save/files.js";
+import { build, Choice, el, isWide, position, say, title, watched, words } from "../shared/markup.js";
 import { colours, css, PhotoMap, shade, wear } from "../shared/paint.js";
 import { STEPS } from "../shared/near.js";
 import { Blocks, Heads, LEAK, Why } from "./panels.js";
@@ -574,7 +575,7 @@ export class Figure {
     );
   }
 
-  slug() {
+  get file() {
     return this.caption()
       .replace(/[ (),]+/g, "-")
       .replace(/-$/, "");
@@ -595,31 +596,26 @@ export class Figure {
       4,
       over.height + foot * 0.65,
     );
-    page.toBlob((blob) => save(`${this.slug()}.png`, blob));
+    saveCanvas(this.file, page);
   }
 
   saveVector() {
-    save(`${this.slug()}.svg`, new Blob([vector(this)], { type: "image/svg+xml" }));
+    saveDrawing(this.file, vector(this));
   }
 
   saveNumbers() {
     const { groups, group, valid, mask, content, position: bias, probs } = this.frame;
     const from = this.state.head * groups.N;
     const placed = (k) => !groups.keys || groups.valid(group, k);
-    const lines = Array.from({ length: groups.N }, (_, k) =>
-      [
-        placed(k) ? groups.row(group, k) : "",
-        placed(k) ? groups.col(group, k) : "",
-        groups.pads(group, k) ? 1 : 0,
-        ...(content ? [valid[k] ? content[k] : "", bias[k], mask[k], probs[from + k]] : []),
-      ].join(","),
-    );
-    const text = [
-      `# ${this.caption()}`,
-      `row,column,padding${content ? ",content,position,mask,attention" : ""}`,
-      ...lines,
-    ];
-    save(`${this.slug()}.csv`, new Blob([`${text.join("\n")}\n`], { type: "text/csv" }));
+    const rows = Array.from({ length: groups.N }, (_, k) => [
+      placed(k) ? groups.row(group, k) : "",
+      placed(k) ? groups.col(group, k) : "",
+      groups.pads(group, k) ? 1 : 0,
+      ...(content ? [valid[k] ? content[k] : "", bias[k], mask[k], probs[from + k]] : []),
+    ]);
+    const names = ["row", "column", "padding"];
+    if (content) names.push("content", "position", "mask", "attention");
+    saveTable(this.file, [names, ...rows], this.caption());
   }
 
   close() {

@@ -3,7 +3,8 @@
 import { decode, peek } from "../shared/payload.js";
 import { showPhoto } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
-import { Choice, el, save, say, segmented, takeButtons, watched, words } from "../shared/markup.js";
+import { saveCanvas, saveDrawing, saveTable } from "../save/files.js";
+import { Choice, el, say, segmented, takeButtons, watched, words } from "../shared/markup.js";
 import { clip, percent } from "../shared/maths.js";
 import { STEPS } from "../shared/near.js";
 import { wear } from "../shared/paint.js";
@@ -246,8 +247,8 @@ export class CompareFigure {
 
   // ---- taking it away --------------------------------------------------------------------------------
 
-  slug(ending) {
-    return `cfviz-compare-stage-${this.header.stage + 1}-${this.state.row}-${this.state.col}.${ending}`;
+  get file() {
+    return `cfviz-compare-stage-${this.header.stage + 1}-${this.state.row}-${this.state.col}`;
   }
 
   savePicture() {
@@ -269,7 +270,7 @@ export class CompareFigure {
         .split("\n")
         .forEach((text, n) => pen.fillText(text, x + 2, a.base.height + (16 + 16 * n) * a.ratio));
     });
-    page.toBlob((blob) => save(this.slug("png"), blob));
+    saveCanvas(this.file, page);
   }
 
   saveVector() {
@@ -290,27 +291,17 @@ export class CompareFigure {
         this.theme,
       ),
     );
-    save(this.slug("svg"), new Blob([pen.toString()], { type: "image/svg+xml" }));
+    saveDrawing(this.file, pen);
   }
 
   saveNumbers() {
-    const lines = ["model,row,column,side,attention"];
-    this.sides.forEach((side, i) => {
+    const rows = this.sides.flatMap((side, i) => {
       const { look, probs } = this.frames[i];
-      const { W, reduction } = side.layer;
-      look.keys.forEach((place, n) =>
-        lines.push(
-          [
-            `"${side.layer.title}"`,
-            Math.floor(place / W),
-            place % W,
-            reduction,
-            probs ? probs[n].toPrecision(6) : "",
-          ].join(","),
-        ),
-      );
+      const { W, reduction, title } = side.layer;
+      const share = (n) => (probs ? probs[n].toPrecision(6) : "");
+      return look.keys.map((place, n) => [title, Math.floor(place / W), place % W, reduction, share(n)]);
     });
-    save(this.slug("csv"), new Blob([`# ${this.caption()}\n${lines.join("\n")}\n`], { type: "text/csv" }));
+    saveTable(this.file, [["model", "row", "column", "side", "attention"], ...rows], this.caption());
   }
 
   close() {

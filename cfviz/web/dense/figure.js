@@ -1,6 +1,7 @@
 // What a detector or segmenter answers on a photo, and why: pointing never asks the server.
 
-import { Choice, el, mapBox, save, say, segmented, takeButtons, watched, words } from "../shared/markup.js";
+import { save, saveCanvas, saveDrawing } from "../save/files.js";
+import { Choice, el, mapBox, say, segmented, takeButtons, watched, words } from "../shared/markup.js";
 import { clip, signed } from "../shared/maths.js";
 import { STEPS } from "../shared/near.js";
 import { colours, wear } from "../shared/paint.js";
@@ -606,10 +607,10 @@ export class DenseFigure {
 
   // ---- taking it away --------------------------------------------------------------------------------
 
-  slug(ending) {
+  get file() {
     const { box, row, col } = this.state;
     const place = box >= 0 ? `-box-${this.first}` : row >= 0 ? `-${row}-${col}` : "";
-    return `cfviz-${this.answer.task}${place}.${ending}`;
+    return `cfviz-${this.answer.task}${place}`;
   }
 
   caption() {
@@ -633,13 +634,13 @@ export class DenseFigure {
     const pen = new CanvasPen(el("canvas"));
     pen.size(this.pen.width, this.pen.height + 30, 2);
     this.draft(pen);
-    pen.canvas.toBlob((blob) => save(this.slug("png"), blob));
+    saveCanvas(this.file, pen.canvas);
   }
 
   saveVector() {
     const pen = new SvgPen(this.pen.width, this.pen.height + 30);
     this.draft(pen);
-    save(this.slug("svg"), new Blob([pen.toString()], { type: "image/svg+xml" }));
+    saveDrawing(this.file, pen);
   }
 
   saveNumbers() {
@@ -668,7 +669,7 @@ export class DenseFigure {
       heads: rests.heads.map((blocks) => blocks.map((heads) => [...heads])),
     };
     const text = JSON.stringify({ ...told, ...(this.detects ? { threshold } : {}), found, why }, null, 1);
-    save(this.slug("json"), new Blob([text], { type: "application/json" }));
+    save(`${this.file}.json`, new Blob([text], { type: "application/json" }));
   }
 
   close() {

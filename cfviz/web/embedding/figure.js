@@ -1,52 +1,32 @@
 // What each kernel puts into the token under the pointer: the photo, the kernels' squares, their shares.
 
+import { PlaneFigure } from "../plane/figure.js";
+import { square } from "../plane/plane.js";
+import { saveDrawing, saveTable } from "../save/files.js";
 import { SvgPen } from "../shared/pen.js";
-import {
-  Choice,
-  el,
-  isWide,
-  mapBox,
-  save,
-  say,
-  segmented,
-  takeButtons,
-  watched,
-  words,
-} from "../shared/markup.js";
+import { Choice, el, say, segmented } from "../shared/markup.js";
 import { clip, signed } from "../shared/maths.js";
 import { STEPS } from "../shared/near.js";
-import { colours, css, wear } from "../shared/paint.js";
-import { number, Rows, Vector } from "./panels.js";
-import { decode } from "../shared/payload.js";
-import { showPhoto } from "../shared/photo.js";
+import { colours, css } from "../shared/paint.js";
 import { fill } from "../shared/text.js";
 import { WHOLE, Zoom } from "../zoom/zoom.js";
-import { Plane, square } from "../plane/plane.js";
+import { number, Rows, Vector } from "./panels.js";
 
 const MEASURES = ["norm", "carried", "caused"];
 
-export class EmbeddingFigure {
+export class EmbeddingFigure extends PlaneFigure {
   constructor(parent, message, commit) {
-    Object.assign(this, {
-      parent,
-      commit,
-      state: { cel: 0, measure: "carried", row: 0, col: 0, kernel: null, channel: null, held: false },
-    });
+    super(parent, commit);
+    const nothing = { kernel: null, channel: null, held: false };
+    this.state = { cel: 0, measure: "carried", row: 0, col: 0, ...nothing };
     this.load(message);
-  }
-
-  get root() {
-    return this.ui.root;
   }
 
   // ---- data ------------------------------------------------------------------------------------------
 
-  load(message) {
-    const { header, array } = decode(message);
-    if (header.id === this.id) return;
-    const first = this.id === undefined;
-    const before = first ? undefined : this.cel; // the layer that row and column refer to
-    Object.assign(this, { header, id: header.id, t: words(header.strings) });
+  read(array, first) {
+    const { header } = this;
+    this.before = first ? undefined : this.cel; // the layer that row and column refer to
     this.cels = header.cels.map((cel) => {
       const maps = Object.fromEntries(
         MEASURES.map((name) => [name, split(array(cel[name]), cel.kernels.length)]),
@@ -57,35 +37,30 @@ export class EmbeddingFigure {
     this.signed = colours(header.palette.diverging);
     this.signedCss = css(this.signed);
     if (first) this.state = { ...this.state, ...header.start };
-    this.buildElements();
-    this.choose(this.state.cel, first ? header.start : {}, false, before);
-    showPhoto(this, this.ui.root, header.photo.of, array(header.photo.file));
   }
 
-  buildElements() {
+  begin(first) {
+    this.choose(this.state.cel, first ? this.header.start : {}, false, this.before);
+  }
+
+  get file() {
+    return `cfviz-cel-${this.cel.stage + 1}`;
+  }
+
+  elements() {
     const { t } = this;
     const ui = {
-      base: el("canvas"),
-      over: el("canvas.over"),
+      ...this.surface("em"),
       low: el("span.num"),
       high: el("span.num"),
       ramp: el("div.ramp"),
-    };
-    Object.assign(ui, {
       layers: segmented(t.layer),
       measures: segmented(t.measure),
       note: el("p.note.under"),
       where: el("p.em-where"),
       how: el("p.note"),
-      live: el("p.live", { "aria-live": "polite", role: "status" }),
-    });
-    const take = takeButtons(t, {
-      save_picture: () => this.savePicture(),
-      save_vector: () => this.saveVector(),
-      save_numbers: () => this.saveNumbers(),
-    });
-    ui.map = mapBox(t.map_label, "em-keys", ui.base, ui.over);
-    ui.tiles = el("div.em-tiles", { role: "group", "aria-label": t.maps });
+      tiles: el("div.em-tiles", { role: "group", "aria-label": t.maps }),
+    };
     this.zoom = new Zoom([ui.over], t, () => this.enlarge());
     const scale = el("div.legend", {}, ui.low, ui.ramp, ui.high);
     ui.left = el("div.left", {}, ui.map, el("div.below", {}, scale, this.zoom.box), ui.note);
@@ -104,21 +79,8 @@ export class EmbeddingFigure {
     );
     const title = el("div.title", {}, el("h4", {}, t.maps), el("span.note", {}, t.maps_note));
     const maps = el("section", {}, title, ui.tiles);
-    ui.root = el(
-      isWide(this.header.input) ? "div.cf.em.wide" : "div.cf.em",
-      {},
-      el("div.bar", {}, ui.layers, ui.measures, el("span.gap"), take),
-      el("div.body", {}, ui.left, ui.right, maps),
-      el("p.note.keys", { id: "em-keys" }, t.keys),
-      ui.live,
-    );
-    this.ui?.root.remove();
-    this.ui = ui;
-    this.parent.append(ui.root);
-    ui.root.figure = this;
+    this.mount("em", ui, [ui.layers, ui.measures], el("div.body", {}, ui.left, ui.right, maps));
     this.showQuiz();
-    this.plane = new Plane(ui.base, ui.over);
-    this.applyTheme();
     this.layerChoice = new Choice(ui.layers, (i) => this.choose(i, {}, true));
     this.layerChoice.fill(
       this.cels.map((cel) =>
@@ -135,17 +97,11 @@ export class EmbeddingFigure {
       MEASURES.map((name) => el("button", { type: "button", title: t[`${name}_help`] }, t[name])),
     );
     this.listen();
-    this.watcher = watched(this.watcher, ui.left, () => this.layOut());
   }
 
   /** The colours of a layer's kernels: a side has one colour in every layer. */
   hues(cel) {
     return cel.kernels.map(({ k }) => this.header.palette.kernels[k]);
-  }
-
-  /** Take the colours of the theme around the figure. */
-  applyTheme() {
-    if (wear(this, this.ui.root) && this.plane?.pen) this.layOut();
   }
 
   listen() {
@@ -375,17 +331,6 @@ export class EmbeddingFigure {
 
   // ---- taking it away --------------------------------------------------------------------------------
 
-  savePicture() {
-    const { base, over } = this.ui;
-    const page = el("canvas", { width: base.width, height: base.height });
-    const pen = page.getContext("2d");
-    pen.fillStyle = this.theme.paper;
-    pen.fillRect(0, 0, page.width, page.height);
-    pen.drawImage(base, 0, 0);
-    pen.drawImage(over, 0, 0);
-    page.toBlob((blob) => save(`cfviz-cel-${this.cel.stage + 1}.png`, blob));
-  }
-
   /** Save the whole photo with the squares, also when a part of it is enlarged. */
   saveVector() {
     const { plane, cel, state, theme } = this;
@@ -415,29 +360,23 @@ export class EmbeddingFigure {
       ...cel.kernels.map(({ k }, i) => `${k}\u00a0×\u00a0${k}: ${show(this.values[i])}`),
     ];
     lines.forEach((text, n) => pen.text(4, h + 18 + 20 * n, text, { size: 13, fill: theme.ink }));
-    save(`cfviz-cel-${cel.stage + 1}.svg`, new Blob([pen.toString()], { type: "image/svg+xml" }));
+    saveDrawing(this.file, pen);
     this.enlarge();
   }
 
   saveNumbers() {
     const { cel } = this;
     const names = cel.kernels.flatMap(({ k }) => MEASURES.map((name) => `${name}_${k}`));
-    const lines = Array.from({ length: cel.H * cel.W }, (_, i) =>
-      [
-        Math.floor(i / cel.W),
-        i % cel.W,
-        ...cel.kernels.flatMap((_, n) => MEASURES.map((name) => cel[name][n][i])),
-      ].join(","),
-    );
-    save(
-      `cfviz-cel-${cel.stage + 1}.csv`,
-      new Blob([[`row,column,${names.join(",")}`, ...lines, ""].join("\n")], { type: "text/csv" }),
-    );
+    const rows = Array.from({ length: cel.H * cel.W }, (_, i) => [
+      Math.floor(i / cel.W),
+      i % cel.W,
+      ...cel.kernels.flatMap((_, n) => MEASURES.map((name) => cel[name][n][i])),
+    ]);
+    saveTable(this.file, [["row", "column", ...names], ...rows]);
   }
 
   close() {
-    this.watcher?.disconnect();
-    this.picture.close();
+    super.close();
     clearTimeout(this.speech);
     clearTimeout(this.later);
   }

@@ -1,6 +1,7 @@
 // What the figures share: a frame with a sentence, code and downloads; fields; numbers as text.
 
-import { button, el, save, say } from "../shared/markup.js";
+import { saveCanvas, saveDrawing, saveTable } from "../save/files.js";
+import { button, el, say } from "../shared/markup.js";
 import { whole } from "../shared/maths.js";
 import { CanvasPen, SvgPen } from "../shared/pen.js";
 
@@ -73,7 +74,7 @@ export class Plate {
     pen.size(width, height, 2);
     pen.rect(0, 0, width, height, paper);
     draw(pen);
-    canvas.toBlob((blob) => save(`${this.file}.png`, blob));
+    saveCanvas(this.file, canvas);
   }
 
   svg() {
@@ -82,16 +83,12 @@ export class Plate {
     const pen = new SvgPen(width, height);
     pen.rect(0, 0, width, height, paper);
     draw(pen);
-    save(`${this.file}.svg`, new Blob([pen.toString()], { type: "image/svg+xml" }));
+    saveDrawing(this.file, pen);
   }
 
   csv() {
     this.refresh();
-    const text = this.parts
-      .table()
-      .map((row) => row.join(","))
-      .join("\r\n");
-    save(`${this.file}.csv`, new Blob([`\ufeff${text}\r\n`], { type: "text/csv" }));
+    saveTable(this.file, this.parts.table());
   }
 }
 

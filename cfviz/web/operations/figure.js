@@ -1,6 +1,7 @@
 // What a forward computes: its operations as a tree of rows, with bars of time or multiply-adds.
 
-import { Choice, el, save, say, segmented, takeButtons, words } from "../shared/markup.js";
+import { saveDrawing, saveTable } from "../save/files.js";
+import { Choice, el, say, segmented, takeButtons, words } from "../shared/markup.js";
 import { clip, percent, whole } from "../shared/maths.js";
 import { wear } from "../shared/paint.js";
 import { decode } from "../shared/payload.js";
@@ -238,11 +239,8 @@ export class OperationsFigure {
   }
 
   saveNumbers() {
-    const quoted = (x) => (typeof x === "number" ? x : `"${String(x).replaceAll('"', '""')}"`);
-    const line = (row) =>
-      COLUMNS.map((name) => quoted(name === "inputs" ? row.inputs.join("; ") : row[name]));
-    const text = [COLUMNS.join(","), ...this.rows.map((row) => line(row).join(",")), ""].join("\n");
-    save("cfviz-operations.csv", new Blob([text], { type: "text/csv" }));
+    const line = (row) => COLUMNS.map((name) => (name === "inputs" ? row.inputs.join("; ") : row[name]));
+    saveTable("cfviz-operations", [COLUMNS, ...this.rows.map(line)]);
   }
 
   saveVector() {
@@ -256,7 +254,7 @@ export class OperationsFigure {
       pen.rect(left, y + 3, (wide * rows[i][by]) / (rows[0][by] || 1), line - 6, theme.muted);
       pen.text(left + wide + 8, y + 14, this.amount(rows[i]), { size: 13, fill: theme.ink });
     });
-    save("cfviz-operations.svg", new Blob([pen.toString()], { type: "image/svg+xml" }));
+    saveDrawing("cfviz-operations", pen);
   }
 }
 

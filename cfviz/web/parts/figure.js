@@ -1,49 +1,33 @@
 // A logit as a sum: the parts with the running sum, and what each token adds through the chosen one.
 
-import { Plane } from "../plane/plane.js";
+import { blockName, PlaneFigure } from "../plane/figure.js";
+import { saveDrawing, saveTable } from "../save/files.js";
 import { SvgPen } from "../shared/pen.js";
-import {
-  Choice,
-  el,
-  isWide,
-  mapBox,
-  position,
-  save,
-  say,
-  segmented,
-  takeButtons,
-  watched,
-  words,
-} from "../shared/markup.js";
+import { Choice, el, position, say, segmented } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
-import { colours, wear } from "../shared/paint.js";
-import { decode } from "../shared/payload.js";
-import { showPhoto } from "../shared/photo.js";
+import { colours } from "../shared/paint.js";
 import { fill } from "../shared/text.js";
 
-export class PartsFigure {
-  constructor(parent, message, commit) {
-    Object.assign(this, { parent, commit, state: { begin: 0, row: 1, part: 0, at: null } });
-    this.load(message);
-  }
+export class PartsFigure extends PlaneFigure {
+  file = "cfviz-logit-parts";
 
-  get root() {
-    return this.ui.root;
+  constructor(parent, message, commit) {
+    super(parent, commit);
+    this.state = { begin: 0, row: 1, part: 0, at: null };
+    this.load(message);
   }
 
   // ---- data ------------------------------------------------------------------------------------------
 
-  load(message) {
-    const { header, array } = decode(message);
-    if (header.id === this.id) return;
-    const first = this.id === undefined;
-    Object.assign(this, { header, id: header.id, t: words(header.strings) });
+  read(array, first) {
+    const { header } = this;
     this.parts = header.parts.map((part) => ({ ...part, map: part.codes && read(array, part) }));
     this.signed = veiled(colours(header.palette.diverging));
     if (first) this.state = { ...this.state, ...header.start };
-    this.buildElements();
-    this.begin(Math.min(this.state.begin, header.begins.length - 1), first ? this.state.row : null);
-    showPhoto(this, this.ui.root, header.photo.of, array(header.photo.file));
+  }
+
+  begin(first) {
+    this.beginAt(Math.min(this.state.begin, this.header.begins.length - 1), first ? this.state.row : null);
   }
 
   get rows() {
@@ -67,12 +51,11 @@ export class PartsFigure {
 
   // ---- elements --------------------------------------------------------------------------------------
 
-  buildElements() {
+  elements() {
     const { t } = this;
     const ui = {
+      ...this.surface("lp"),
       begins: segmented(t.begins),
-      base: el("canvas"),
-      over: el("canvas.over"),
       low: el("span.num"),
       high: el("span.num"),
       ramp: el("div.ramp"),
@@ -83,66 +66,40 @@ export class PartsFigure {
       sum: el("p.lp-sum"),
       what: el("p.lp-what"),
       more: el("p.note"),
-      live: el("p.live", { "aria-live": "polite", role: "status" }),
+      ablate: el("button.lp-ablate", { type: "button" }, t.ablate),
     };
-    const take = takeButtons(t, {
-      save_picture: () => this.savePicture(),
-      save_vector: () => this.saveVector(),
-      save_numbers: () => this.saveNumbers(),
-    });
-    ui.ablate = el("button.lp-ablate", { type: "button" }, t.ablate);
     ui.ablate.addEventListener("click", () => this.commit?.({ place: this.place }));
-    ui.map = mapBox(t.map_label, "lp-keys", ui.base, ui.over);
     ui.legend = el("div.legend", {}, ui.low, ui.ramp, ui.high);
     ui.left = el("div.left", {}, ui.map, ui.legend, ui.token, ui.note);
-    ui.right = el(
-      "div.right.lp-right",
-      {},
-      ui.sum,
-      ui.rows,
-      el("div.lp-chosen", {}, ui.what, ui.more, ui.inside, ui.ablate),
-    );
-    ui.root = el(
-      isWide(this.header.input) ? "div.cf.lp.wide" : "div.cf.lp",
-      {},
-      el("div.bar", {}, el("span.note", {}, t.begins), ui.begins, el("span.gap"), take),
-      el("div.body", {}, ui.left, ui.right),
-      el("p.note.keys", { id: "lp-keys" }, t.keys),
-      ui.live,
-    );
-    this.ui?.root.remove();
-    this.ui = ui;
-    this.parent.append(ui.root);
-    ui.root.figure = this;
-    this.plane = new Plane(ui.base, ui.over);
-    this.beginChoice = new Choice(ui.begins, (i) => this.begin(i));
+    const chosen = el("div.lp-chosen", {}, ui.what, ui.more, ui.inside, ui.ablate);
+    ui.right = el("div.right.lp-right", {}, ui.sum, ui.rows, chosen);
+    const bar = [el("span.note", {}, t.begins), ui.begins];
+    this.mount("lp", ui, bar, el("div.body", {}, ui.left, ui.right));
+    this.beginChoice = new Choice(ui.begins, (i) => this.beginAt(i));
     this.beginChoice.fill(
       this.header.begins.map((one) => el("button", { type: "button" }, `CEL ${one.stage + 1}`)),
     );
     this.rowChoice = new Choice(ui.rows, (i) => this.choose(i));
     this.partChoice = new Choice(ui.inside, (i) => this.pick(i));
-    this.applyTheme();
     this.plane.follow(
       ui.map,
       () => this.state.at,
       (at) => this.point(at),
     );
-    this.watcher = watched(this.watcher, ui.left, () => this.layOut());
   }
 
-  applyTheme() {
-    if (!wear(this, this.ui.root)) return;
-    const { palette } = this.header;
-    [this.down, this.up] = [palette.diverging[2], palette.diverging.at(-3)];
-    this.ui.root.style.setProperty("--down", this.down);
-    this.ui.root.style.setProperty("--up", this.up);
-    if (this.plane.pen) this.layOut();
+  /** The colours of what takes away and of what adds, for the style sheet, too. */
+  dress() {
+    const { diverging } = this.header.palette;
+    [this.down, this.up] = [diverging[2], diverging.at(-3)];
+    this.root.style.setProperty("--down", this.down);
+    this.root.style.setProperty("--up", this.up);
   }
 
   // ---- choices ---------------------------------------------------------------------------------------
 
   /** Begin the sum at another embedding layer; the chosen part stays chosen if it is still there. */
-  begin(i, row = null) {
+  beginAt(i, row = null) {
     const before = row === null ? this.row : null;
     this.state.begin = i;
     const same = before && this.rows.findIndex((one) => name(one) === name(before));
@@ -183,7 +140,7 @@ export class PartsFigure {
 
   rowName(row) {
     const { t } = this;
-    const place = row.block === null ? "" : `${row.stage + 1}.${row.block + 1}`;
+    const place = row.block === null ? "" : blockName(row);
     return fill(t[`row_${row.kind}`], { place, n: (row.stage ?? 0) + 1 });
   }
 
@@ -291,10 +248,6 @@ export class PartsFigure {
 
   // ---- taking it away --------------------------------------------------------------------------------
 
-  savePicture() {
-    this.ui.base.toBlob((blob) => save("cfviz-logit-part.png", blob));
-  }
-
   saveVector() {
     const { rows, runs, theme, plane } = this;
     const [line, wide, left] = [20, 420, 150];
@@ -319,23 +272,17 @@ export class PartsFigure {
     const y = line * (rows.length + 1) + 24;
     pen.text(4, y, this.ui.what.textContent, { size: 13, fill: theme.ink });
     pen.add("image", { x: 4, y: y + 10, width: w, height: h, href: plane.base.toDataURL("image/png") });
-    save("cfviz-logit-parts.svg", new Blob([pen.toString()], { type: "image/svg+xml" }));
+    saveDrawing(this.file, pen);
   }
 
   saveNumbers() {
-    const lines = this.rows.flatMap((row) =>
+    const rows = this.rows.flatMap((row) =>
       row.parts.map((i) => {
         const { kind, stage, block, index, value } = this.parts[i];
-        return [kind, ...[stage, block, index].map((n) => (n === null ? "" : n + 1)), value].join(",");
+        return [kind, ...[stage, block, index].map((n) => (n === null ? "" : n + 1)), value];
       }),
     );
-    const text = ["kind,stage,block,index,value", ...lines, ""].join("\n");
-    save("cfviz-logit-parts.csv", new Blob([text], { type: "text/csv" }));
-  }
-
-  close() {
-    this.watcher?.disconnect();
-    this.picture?.close();
+    saveTable(this.file, [["kind", "stage", "block", "index", "value"], ...rows]);
   }
 }
 

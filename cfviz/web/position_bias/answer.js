@@ -307,7 +307,7 @@ export class AnswerPart extends Frame {
 
   // ---- files to take away ------------------------------------------------------------------------------
 
-  fileName() {
+  get file() {
     return "cfviz-position-bias-answer";
   }
 

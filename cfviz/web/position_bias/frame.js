@@ -1,6 +1,7 @@
 // What all figures of this page share: the message, the theme's colours, when to draw, and files to save.
 
-import { button, Choice, el, save, say, segmented, watched, words } from "../shared/markup.js";
+import { saveCanvas, saveDrawing, saveTable } from "../save/files.js";
+import { button, Choice, el, say, segmented, watched, words } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
 import { wear } from "../shared/paint.js";
 import { decode } from "../shared/payload.js";
@@ -140,7 +141,7 @@ export class Frame {
   }
 
   saveSvg() {
-    save(`${this.fileName()}.svg`, new Blob([this.svg().toString()], { type: "image/svg+xml" }));
+    saveDrawing(this.file, this.svg());
   }
 
   savePng() {
@@ -152,17 +153,13 @@ export class Frame {
       [canvas.width, canvas.height] = [Math.round(2 * pen.width), Math.round(2 * pen.height)];
       canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
       URL.revokeObjectURL(address);
-      canvas.toBlob((blob) => save(`${this.fileName()}.png`, blob));
+      saveCanvas(this.file, canvas);
     };
     image.src = address;
   }
 
   saveCsv() {
-    const cell = (x) => (/[",\n]/.test(x) ? `"${String(x).replaceAll('"', '""')}"` : x);
-    const text = this.rows()
-      .map((row) => row.map(cell).join(","))
-      .join("\r\n");
-    save(`${this.fileName()}.csv`, new Blob(["\ufeff", text, "\r\n"], { type: "text/csv" }));
+    saveTable(this.file, this.rows());
   }
 }
 

@@ -475,7 +475,7 @@ export class LearningPart extends Frame {
 
   // ---- files to take away ------------------------------------------------------------------------------
 
-  fileName() {
+  get file() {
     const { block, state, header } = this;
     return `cfviz-learning-${block.s + 1}-${block.b + 1}-${state.head + 1}-${header.steps[state.frame]}`;
   }

@@ -149,7 +149,7 @@ export class Part extends Frame {
     );
   }
 
-  fileName() {
+  get file() {
     return `cfviz-position-bias-${this.header.part}-${this.block.s + 1}-${this.block.b + 1}-${this.head + 1}`;
   }
 }

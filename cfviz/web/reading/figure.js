@@ -1,41 +1,24 @@
 // What each block already knows: the path from the first block to the answer, and the class each token reads.
 
-import { Plane } from "../plane/plane.js";
-import {
-  Choice,
-  el,
-  isWide,
-  mapBox,
-  position,
-  save,
-  say,
-  takeButtons,
-  watched,
-  words,
-} from "../shared/markup.js";
+import { blockName, PlaneFigure } from "../plane/figure.js";
+import { saveTable } from "../save/files.js";
+import { Choice, el, position, say } from "../shared/markup.js";
 import { percent, whole } from "../shared/maths.js";
-import { wear } from "../shared/paint.js";
-import { decode } from "../shared/payload.js";
-import { showPhoto } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
 
 const SENT = 3; // classes of each token in the message
 
-export class ReadingFigure {
+export class ReadingFigure extends PlaneFigure {
+  file = "cfviz-blocks";
+
   constructor(parent, message) {
-    Object.assign(this, { parent, chosen: 0, at: null });
+    super(parent);
+    Object.assign(this, { chosen: 0, at: null });
     this.load(message);
   }
 
-  get root() {
-    return this.ui.root;
-  }
-
-  load(message) {
-    const { header, array } = decode(message);
-    if (header.id === this.id) return;
-    const first = this.id === undefined;
-    Object.assign(this, { header, id: header.id, t: words(header.strings) });
+  read(array, first) {
+    const { header } = this;
     this.blocks = header.blocks.map((block) => ({
       ...block,
       top: array(block.top),
@@ -44,56 +27,36 @@ export class ReadingFigure {
     }));
     if (first) this.chosen = header.start.block;
     this.chosen = Math.min(this.chosen, this.blocks.length - 1);
-    this.buildElements();
-    this.choose(this.chosen);
-    showPhoto(this, this.ui.root, header.photo.of, array(header.photo.file));
   }
 
-  buildElements() {
+  begin() {
+    this.choose(this.chosen);
+  }
+
+  elements() {
     const { t, header } = this;
     const ui = {
-      base: el("canvas"),
-      over: el("canvas.over"),
+      ...this.surface("rd"),
       token: el("p.rd-token"),
       legend: el("ul.rd-legend"),
       note: el("p.note.under"),
       rows: el("div.rd-rows", { role: "radiogroup", "aria-label": t.rows }),
       what: el("p.rd-what"),
       more: el("p.note"),
-      live: el("p.live", { "aria-live": "polite", role: "status" }),
     };
-    const take = takeButtons(t, {
-      save_picture: () => ui.base.toBlob((blob) => save("cfviz-block.png", blob)),
-      save_numbers: () => this.saveNumbers(),
-    });
-    ui.map = mapBox(t.map_label, "rd-keys", ui.base, ui.over);
     ui.left = el("div.left", {}, ui.map, ui.token, ui.legend, ui.note);
     const key = el("p.note.rd-key", {}, fill(t.key, { label: header.labels[header.target] }));
     ui.right = el("div.right.rd-right", {}, key, ui.rows, el("div", {}, ui.what, ui.more));
-    ui.root = el(
-      isWide(header.input) ? "div.cf.rd.wide" : "div.cf.rd",
-      {},
-      el("div.bar", {}, el("span.gap"), take),
-      el("div.body", {}, ui.left, ui.right),
-      el("p.note.keys", { id: "rd-keys" }, t.keys),
-      ui.live,
-    );
-    this.ui?.root.remove();
-    this.ui = ui;
-    this.parent.append(ui.root);
-    ui.root.figure = this;
-    this.plane = new Plane(ui.base, ui.over);
+    this.mount("rd", ui, [], el("div.body", {}, ui.left, ui.right));
     this.rowChoice = new Choice(ui.rows, (i) => this.choose(i));
     this.rowChoice.fill(this.blocks.map((block) => this.row(block)));
     ui.rows.append(this.answerRow());
     say(ui.note, t.map_note);
-    this.applyTheme();
     this.plane.follow(
       ui.map,
       () => this.at,
       (at) => this.point(at),
     );
-    this.watcher = watched(this.watcher, ui.left, () => this.layOut());
   }
 
   row(block) {
@@ -102,7 +65,7 @@ export class ReadingFigure {
     return el(
       "button.rd-row",
       { type: "button" },
-      el("b.num", {}, `${block.stage + 1}.${block.block + 1}`),
+      el("b.num", {}, blockName(block)),
       el("span.rd-name", {}, el("i.rd-chip", { style: `background:${this.hue(best)}` }), labels[best]),
       track(block.photo[best], block.photo[target], this.hue(best)),
       el("span.num", {}, percent(block.photo[best])),
@@ -128,10 +91,6 @@ export class ReadingFigure {
     return this.header.colours[label] ?? this.header.rest;
   }
 
-  applyTheme() {
-    if (wear(this, this.ui.root) && this.plane.pen) this.layOut();
-  }
-
   get block() {
     return this.blocks[this.chosen];
   }
@@ -147,7 +106,7 @@ export class ReadingFigure {
   tell() {
     const { t, ui, block, header } = this;
     const best = largest(block.photo);
-    const name = `${block.stage + 1}.${block.block + 1}`;
+    const name = blockName(block);
     const share = (score) => `${(100 * score.value).toFixed(1)}\u00a0%`; // in the digits of its bounds
     const [low, high] = [block.accuracy.low, block.accuracy.high].map((x) => (100 * x).toFixed(1));
     say(ui.what, fill(t.what, { block: name, label: header.labels[best], p: percent(block.photo[best]) }));
@@ -231,16 +190,8 @@ export class ReadingFigure {
   }
 
   saveNumbers() {
-    const { labels } = this.header;
-    const quoted = labels.map((label) => `"${label.replaceAll('"', '""')}"`);
-    const lines = this.blocks.map((b) => [`${b.stage + 1}.${b.block + 1}`, ...b.photo].join(","));
-    const text = [`block,${quoted.join(",")}`, ...lines, ""].join("\n");
-    save("cfviz-blocks.csv", new Blob(["\ufeff", text], { type: "text/csv" }));
-  }
-
-  close() {
-    this.watcher?.disconnect();
-    this.picture?.close();
+    const rows = this.blocks.map((block) => [blockName(block), ...block.photo]);
+    saveTable(this.file, [["block", ...this.header.labels], ...rows]);
   }
 }
 

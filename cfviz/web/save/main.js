@@ -1,7 +1,7 @@
 // Copy the code, or save a plotly chart or a figure of HTML elements as PNG or SVG, all in the browser.
 
 import { copy } from "../shared/copy.js";
-import { save } from "../shared/markup.js";
+import { save } from "./files.js";
 import { background, pictureOf } from "./picture.js";
 
 /** Click Plotly's own button, which reads the format and the colours at that moment. */

@@ -180,13 +180,6 @@ export class Choice {
   }
 }
 
-/** Save a file made in the browser. */
-export function save(name, blob) {
-  const link = el("a", { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // a busy machine may read it late
-}
-
 const BOARD = "cfviz.go"; // on window: figure name -> the last order that Python gave it
 
 /** Send a named figure somewhere, or ask it a question: {name, seq, to, quiz}. */

@@ -1,0 +1,32 @@
+// The files that a figure gives its reader: a picture, a drawing, a table.
+
+import { el } from "../shared/markup.js";
+
+/** Save a file made in the browser. */
+export function save(name, blob) {
+  const link = el("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // a busy machine may read it late
+}
+
+/** Save what a canvas shows. */
+export function saveCanvas(name, canvas) {
+  canvas.toBlob((blob) => save(`${name}.png`, blob));
+}
+
+/** Save what a pen, `SvgPen`, has drawn. */
+export function saveDrawing(name, pen) {
+  save(`${name}.svg`, new Blob([pen.toString()], { type: "image/svg+xml" }));
+}
+
+/**
+ * Save rows of cells, the first of them names, as CSV (RFC 4180); spreadsheets know its UTF-8 by the mark.
+ *
+ * @param note a comment above the names; undefined: none
+ */
+export function saveTable(name, rows, note) {
+  const cell = (x) => (/[",\r\n]/.test(x) ? `"${String(x).replaceAll('"', '""')}"` : (x ?? ""));
+  const lines = rows.map((row) => row.map(cell).join(","));
+  const all = [...(note === undefined ? [] : [`# ${note}`]), ...lines, ""];
+  save(`${name}.csv`, new Blob(["\ufeff", all.join("\r\n")], { type: "text/csv" }));
+}
