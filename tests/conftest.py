@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import os
 import shutil
@@ -41,13 +42,37 @@ SOON = 20.0  # seconds after which a thread counts as hung
 # ---------------------------------------------------------------- several processes (`pytest -n`)
 
 
-@cache
-def share(file: str) -> str:
-    """What one process runs as a whole: a file, or all files with browser tests.
+APPS = 2  # shares of tests that use the app; each starts one
 
-    What the tests of a file share is then made once, and there is one app for all browser tests.
+
+@cache
+def uses_app(file: str) -> bool:
+    """Whether a file has tests that open the app in a browser."""
+    text = (ROOT / file).read_text("utf-8")
+    return "pytest.mark.browser" in text and any(
+        isinstance(node, ast.FunctionDef) and any(one.arg == "app" for one in node.args.args)
+        for node in ast.walk(ast.parse(text))
+    )
+
+
+@cache
+def dealt() -> dict[str, str]:
+    """The files that use the app, each with its share: the next largest goes where there is least."""
+    files = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")]
+    sizes = sorted(((ROOT / file).stat().st_size, file) for file in files if uses_app(file))
+    filled, found = {f"app {n}": 0 for n in range(APPS)}, {}
+    for size, file in reversed(sizes):
+        found[file] = min(filled, key=filled.__getitem__)
+        filled[found[file]] += size
+    return found
+
+
+def share(file: str) -> str:
+    """What one process runs as a whole: a file, or one part of the files that use the app.
+
+    What the tests of a file share is then made once, and so is the app of a part.
     """
-    return "browser" if "pytest.mark.browser" in (ROOT / file).read_text("utf-8") else file
+    return dealt().get(file, file)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -72,8 +97,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     weight: Counter[str] = Counter()
     for item in items:
-        slow = any(item.iter_markers("slow")) or any(item.iter_markers("browser"))
-        weight[share(item.nodeid.partition("::")[0])] += 50 if slow else 1
+        marked = {mark.name for mark in item.iter_markers()}
+        seconds = 3.0 if "browser" in marked else 1.0 if "slow" in marked else 0.02
+        weight[share(item.nodeid.partition("::")[0])] += seconds
     items.sort(key=lambda item: -weight[share(item.nodeid.partition("::")[0])])
 
 
