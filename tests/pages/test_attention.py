@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
+import timm
+import torch
 from streamlit.testing.v1 import AppTest
 
 from cfviz.models import room
 from cfviz.models.factory import create_model
 from cfviz.models.others.opening import OFFERED, open_other
+from cfviz.models.weights.errors import CheckpointError
 from cfviz.run import inspect
 from cfviz.ui import context
-from cfviz.ui.pages.attention import measures, offsets, others, similar
+from cfviz.ui.pages.attention import measures, offsets, others, others_own, similar
 from cfviz.words import translator, two_digits
 from tests.conftest import until
 from tests.pages.test_pages import run
@@ -318,3 +322,52 @@ def test_the_code_of_the_stages_fields_prints_the_areas_shown(capsys: pytest.Cap
     told = " ".join(str(m.value) for m in app.markdown).replace("\u00a0", " ")
     assert f"{printed[0][:-1]} % of the input in the first stage" in told
     assert f"{printed[3][:-1]} % in the last" in told
+
+
+# ---------------------------------------------------------------- the reader's own weights of a model of timm
+
+
+def own_vit(classes: int = 7) -> SimpleNamespace:
+    """An upload of a small ViT with a head of its own."""
+    torch.manual_seed(0)
+    state = timm.create_model("vit_tiny_patch16_224", num_classes=classes).state_dict()
+    data = safetensors.torch.save({key: value.contiguous() for key, value in state.items()})
+    return SimpleNamespace(name="my [birds].safetensors", size=len(data), getvalue=lambda: data)
+
+
+@pytest.mark.slow
+def test_own_weights_of_a_model_of_timm_are_kept_shown_and_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine: dict[str, Any] = {}
+    monkeypatch.setattr(others_own, "own", lambda: mine)
+    key = others_own.keep(
+        own_vit(), "vit_tiny_patch16_224", others_own.split_names("wren, owl，jay、kite,tit,rook,crow")
+    )
+    app = run("attention", **SMALL, timm=key)
+    assert not app.exception
+    assert not app.error
+    assert app.selectbox(key="w.attention.timm").value == key
+    assert not any("random weights here" in one.value for one in app.warning)
+    (told,) = (one.value for one in app.caption if "Weights from" in one.value)
+    assert re.search(r"seven|7 classes|7", told)
+    assert "from 1 x 197 x 192 to 1 x 37 x 192" in told.replace("\u00a0", " ").replace("\\", "")
+    code = next(one.value for one in app.code if "open_own" in one.value)
+    assert 'open_own("your-file.safetensors", "vit_tiny_patch16_224", 96)' in code
+
+
+@pytest.mark.slow
+def test_an_upload_that_does_not_fit_is_refused_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine: dict[str, Any] = {}
+    monkeypatch.setattr(others_own, "own", lambda: mine)
+    file = own_vit()
+    with pytest.raises(CheckpointError, match="is a ViT, not a swin_tiny"):
+        others_own.keep(file, "swin_tiny_patch4_window7_224")
+    with pytest.raises(CheckpointError, match="has 7 classes, but 2 names were given"):
+        others_own.keep(file, "vit_tiny_patch16_224", ("wren", "owl"))
+    assert not mine
+
+
+def test_a_link_to_someone_elses_weights_says_so() -> None:
+    app = run("attention", **SMALL, timm="own-0123456789")
+    assert not app.exception
+    assert app.selectbox(key="w.attention.timm").value is None
+    assert any("not shared with it" in one.value for one in app.info)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from cfviz.framing import Size
 from cfviz.models.seeded import seeded
 from cfviz.models.weights.download import fetch_hub
 from cfviz.provenance import Provenance
+
+from .own import load_own, make
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,6 @@ OFFERED: dict[str, str] = {  # timm's name: the name in papers, of one model of 
     "maxvit_tiny_tf_224": "MaxViT-T",
     "deit_small_patch16_224": "DeiT-S (ViT)",
 }
-_ANY_SIZE = "pvt_"  # begins the names of models that are not made for one size of input
 
 
 def repository(name: str) -> str:
@@ -102,14 +105,40 @@ def open_other(name: str, size: Size = 224, weights: Path | None = None) -> Any:
     """
     if name not in OTHERS and name not in OFFERED:
         raise ValueError(f"there is no model {name!r}; there are: {', '.join({**OTHERS, **OFFERED})}")
-    sized: dict[str, Any] = {} if name.startswith(_ANY_SIZE) else {"img_size": size}
+    if weights is not None:
+        kept = load_own(weights, name)
+        model = kept.build(size)
+        its = Provenance(f"timm/{repository(name)}", kept.provenance.sha256, "ImageNet-1K", "imagenet-1k")
+        model.provenance = replace(its, notes=model.provenance.notes)
+        return model
     with seeded():
-        if weights is None:
-            model: Any = timm.create_model(name, **sized)
-            its = Provenance("random", None, None, None)
-        else:
-            overlay = {"file": str(weights)}
-            model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **sized)
-            its = Provenance(f"timm/{repository(name)}", None, "ImageNet-1K", "imagenet-1k")
-    model.provenance = its
+        model = make(name, size=size)
+    model.provenance = Provenance("random", None, None, None)
     return model.eval()
+
+
+def open_own(
+    source: str | PathLike[str], name: str, size: Size | None = None, classes: Sequence[str] | None = None
+) -> Any:
+    """Open your own weights of one of timm's models, such as a fine-tune, for `cfviz.inspect`.
+
+    Args:
+        source: A file (.safetensors, or what `torch.save` writes), or a repository (`hf-hub:OWNER/NAME`).
+        name: timm's name of the model that was trained.
+        size: Side of the input in pixels, or its height and width; None for that of the training.
+        classes: Names of the classes; by default those in the file, if any. Their number is that of the
+            classifier's rows.
+
+    Returns:
+        The model in eval mode; `model.provenance` records where its weights come from, and whether tables of
+        positions were resized to the size.
+
+    Raises:
+        ValueError: If the file is not that model's (a `CheckpointError` says what came), timm has no such
+            model, or its attention cannot be read.
+
+    Example:
+        >>> model = open_own("mine.safetensors", "swin_tiny_patch4_window7_224", classes=("cat", "dog"))
+        >>> cfviz.inspect("cat.jpg", model).top(1)
+    """
+    return load_own(source, name, classes).build(size)

@@ -73,6 +73,24 @@ MESSAGES = {
         "{source} does not fit the model that was asked for: {key} has shape {got}, "
         "the model expects {expected}."
     ),
+    "timm_family": (
+        "{source} is a {found}, not a {model}: {missing} of the model's {all} parameters are missing "
+        "({first_missing}), {unexpected} are unexpected ({first_unexpected}). Choose the model that was "
+        "trained, by timm's name for it."
+    ),
+    "timm_keys": (
+        "{source} does not hold {model}: {missing} of the model's {all} parameters are missing "
+        "({first_missing}), {unexpected} are unexpected ({first_unexpected}). Choose the model that was "
+        "trained, by timm's name for it."
+    ),
+    "timm_shape": (
+        "{source}: {key} has shape {got}, {model} expects {expected}; {count} of its parameters differ. "
+        "Choose the model that was trained, by timm's name for it."
+    ),
+    "timm_crossformer": (
+        "{source} is a CrossFormer, not a {model}; the sidebar and cfviz.create_model open CrossFormers."
+    ),
+    "class_names": "{source} has {classes} classes, but {given} names were given; give one for each class.",
     "dtype": "{source}: {key} is {dtype}; allowed are float16, bfloat16, float32 and float64.",
     "no_classes": (
         "{source} has no classifier, so there are no classes to predict; what needs none can still be seen."

@@ -95,9 +95,9 @@ def find_weights(content: Any, source: str = "the checkpoint") -> Weights:
     if sets:
         chosen = _choose(sets, source)
         return _bare(chosen, [other for other in sets if other is not chosen], source)
-    tensors = [items for _, items in dicts if any(isinstance(v, torch.Tensor) for v in items.values())]
-    if tensors:
-        return Weights(max(tensors, key=len))  # the check of names reports what is missing
+    others = [_Set(path, "", items) for path, items in dicts if _holds_tensors(items)]
+    if others:  # of another model: the check of names reports what is missing
+        return _largest(others)
     names = some([key for key in content if isinstance(key, str)])
     detail = f"it has {names}, none of them a tensor" if all_seen else "its wrappers are nested too deep"
     raise CheckpointError("no_tensors", source=source, detail=detail)
@@ -184,6 +184,19 @@ def _distinct(sets: list[_Set]) -> list[_Set]:
 
 
 # ---------------------------------------------------------------- choosing a set
+
+
+def _holds_tensors(items: dict[str, Any]) -> bool:
+    return any(isinstance(value, torch.Tensor) for value in items.values())
+
+
+def _largest(sets: list[_Set]) -> Weights:
+    """The set with the most entries; of several of one size, the averaged one, else the first."""
+    most = max(len(found.items) for found in sets)
+    same = [found for found in sets if len(found.items) == most]
+    chosen = next((found for found in same if found.averaged), same[0])
+    names = tuple(found.name for found in same if found is not chosen)
+    return Weights(chosen.items, chosen.path, chosen.name, chosen.averaged, names)
 
 
 def _choose(sets: list[_Set], source: str) -> _Set:

@@ -88,8 +88,9 @@ def upload_weights(ctx: Context) -> None:
 
 
 def receive(
-    ctx: Context, name: str, label: str, tip: str, take: Callable[[Any], None], below: str = ""
-) -> None:
+    ctx: Context, name: str, label: str, tip: str, take: Callable[[Any], None], below: str = "",
+    told: str = "",
+) -> None:  # fmt: skip
     """A place to drop a file of weights; each file is taken once, and a refused one gets a reason.
 
     Args:
@@ -99,13 +100,14 @@ def receive(
         tip: Its tooltip.
         take: Takes the file; a `ValueError` is the reason.
         below: A line below it.
+        told: What else the reader said of the file; the same file is taken again if that changes.
     """
     seen, refused = f"cfviz.seen.{name}", f"cfviz.refused.{name}"
     file = st.file_uploader(label, TYPES, key=f"w.{name}", help=tip, max_upload_size=MAX_MB)
     if below:
         st.caption(below)
-    if file is not None and st.session_state.get(seen) != file.file_id:
-        st.session_state[seen] = file.file_id
+    if file is not None and st.session_state.get(seen) != (file.file_id, told):
+        st.session_state[seen] = (file.file_id, told)
         st.session_state.pop(refused, None)
         try:
             take(file)
@@ -135,8 +137,13 @@ def check_shape(source: str, channels: int, classes: int, most: int) -> None:
 
 def hold(net: Any, source: str) -> None:
     """Count a reader's model for as long as it lives; refuse it if all readers have sent too much."""
+    hold_bytes(net, sum(p.nbytes for p in net.parameters()), source)
+
+
+def hold_bytes(thing: Any, size: int, source: str) -> None:
+    """Count what a reader has sent for as long as it lives; refuse it if all readers have sent too much."""
     try:
-        budget.shared().hold(net, sum(p.nbytes for p in net.parameters()))
+        budget.shared().hold(thing, size)
     except budget.FullError as full:
         raise CheckpointError("no_room", source=source, limit=full.limit) from None
 

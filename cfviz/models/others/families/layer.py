@@ -8,8 +8,9 @@ returned.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,10 +90,16 @@ class Family(ABC):
         name: For messages: "Swin".
         mixes: What else moves tokens between the blocks' attention, so that rollout is not defined; empty if
             nothing does.
+        mark: A regular expression that finds a parameter's name which only this family has.
     """
 
     name: str
     mixes: str = ""
+    mark: str = ""
+
+    def marked(self, names: Iterable[str]) -> bool:
+        """Whether parameters of these names are a model's of this family."""
+        return any(re.search(self.mark, name) for name in names)
 
     @abstractmethod
     def has(self, model: nn.Module) -> bool:

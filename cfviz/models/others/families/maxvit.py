@@ -66,6 +66,7 @@ class Maxvit(Family):
     """MaxViT and MaxxViT, in timm's class `MaxxVit`."""
 
     name = "MaxViT"
+    mark = r"^stages\.0\.blocks\.0\.attn_grid\."
     mixes = "the convolutions of every block"
 
     def has(self, model: nn.Module) -> bool:

@@ -51,6 +51,7 @@ class Pvt(Family):
     """PVT v2, in timm's class `PyramidVisionTransformerV2`."""
 
     name = "PVT v2"
+    mark = r"^(stages\.0\.blocks\.|block1\.)0\.mlp\.dwconv\."
     mixes = "convolutions (in the MLPs, and those that join tokens into keys)"
 
     def has(self, model: nn.Module) -> bool:

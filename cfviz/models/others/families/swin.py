@@ -85,6 +85,7 @@ class Swin(Family):
     """Swin, in timm's class `SwinTransformer`."""
 
     name = "Swin"
+    mark = r"^layers\.0\.blocks\.0\.attn\.relative_position_bias_table$"
     kind: type[nn.Module] = swin_transformer.SwinTransformer
     attention: type[nn.Module] = swin_transformer.WindowAttention
     layer: type[SwinLayer] = SwinLayer
@@ -133,6 +134,7 @@ class SwinV2(Swin):
     """Swin V2, in timm's class `SwinTransformerV2`."""
 
     name = "Swin V2"
+    mark = r"^layers\.0\.blocks\.0\.attn\.logit_scale$"
     kind = swin_transformer_v2.SwinTransformerV2
     attention = swin_transformer_v2.WindowAttention
     layer = SwinV2Layer

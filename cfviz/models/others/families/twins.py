@@ -56,6 +56,7 @@ class Twins(Family):
     """Twins-SVT and Twins-PCPVT, in timm's class `Twins`."""
 
     name = "Twins"
+    mark = r"^patch_embeds\.0\.proj\.weight$"
     mixes = "convolutions (position encodings, and those that join tokens into keys)"
 
     def has(self, model: nn.Module) -> bool:

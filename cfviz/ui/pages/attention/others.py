@@ -6,6 +6,7 @@ names. Nothing is computed before a model is chosen.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
@@ -14,21 +15,22 @@ from cfviz.figures.live import attention, attention_schemes
 from cfviz.framing import as_size, size_text
 from cfviz.geometry.schemes import Scheme
 from cfviz.models.others.opening import OFFERED, fetch_weights, open_other, weights_here
+from cfviz.models.others.own import OwnWeights
 from cfviz.models.others.reading import attention_weights, layers_of
-from cfviz.run import inspect, placed
+from cfviz.run import about_answer, class_names, inspect, placed
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache, keys
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos
-from cfviz.ui.session.plain import explain
-from cfviz.ui.session.state import Settings
+from cfviz.ui.session.plain import explain, plain
+from cfviz.ui.session.state import OWN, Settings
 from cfviz.ui.widgets import weights
 from cfviz.ui.widgets.chart import show_hint
 from cfviz.ui.widgets.figure import about_to_appear, committed, living_figure
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import scientific
+from cfviz.words import scientific, together
 
-from . import others_measures
+from . import others_measures, others_own
 from .view import ALONE
 
 NAME = "attention.others"
@@ -37,9 +39,9 @@ SENT = "cfviz.attention.others.sent"  # what was sent last: the model on the pho
 CODE = """
 import cfviz
 from cfviz.data.samples import sample
-from cfviz.models.others.opening import open_other
+from cfviz.models.others.opening import {opener}
 
-model = open_other("{name}", {size})      # or any model of timm: timm.create_model(...).eval()
+model = {opened}      # or any model of timm: timm.create_model(...).eval()
 trace = cfviz.inspect({photo}, model, {framing})
 seen = trace.attention(stage={stage}, block={block}, row={row}, col={col})  # counted from 0
 attention = seen.heads[{head}]            # rows, columns: what the figure shows
@@ -47,44 +49,83 @@ seen.padding, seen.extra, seen.masked     # what padding and class tokens get; w
 """
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The model that the reader has chosen.
+
+    Attributes:
+        name: timm's name, or the id of the reader's own weights.
+        title: What it is called.
+        file: Stands for its weights; empty for random ones.
+        own: The reader's own weights, if it has them.
+    """
+
+    name: str
+    title: str
+    file: str
+    own: OwnWeights | None = None
+
+    def code(self, size: Any) -> dict[str, str]:
+        """The function that opens it in Python, and its call."""
+        if self.own is None:
+            return {"opener": "open_other", "opened": f'open_other("{self.name}", {size})'}
+        return {
+            "opener": "open_own",
+            "opened": f'open_own("your-file.safetensors", "{self.own.name}", {size})',
+        }
+
+
 def show(ctx: Context) -> None:
     """The choice of a model, its figure on the page's photo, and how to read it."""
-    name = _choose(ctx)
-    if not name:
+    chosen = _choose(ctx)
+    if chosen is None:
         return
     try:
-        file = str(weights_here(name) or "")
-        trace = _traced(ctx, name, file)
+        trace = _traced(ctx, chosen)
     except ValueError as error:
         st.error(explain(ctx.t, error), icon=":material/error:")
         return
     if trace is None:
         size = size_text(ctx.settings.size)
-        st.error(ctx.t("attention.others_large", model=OFFERED[name], size=size), icon=":material/memory:")
+        st.error(ctx.t("attention.others_large", model=chosen.title, size=size), icon=":material/memory:")
         return
-    if not file:
-        st.warning(ctx.t("attention.others_random", model=OFFERED[name]), icon=":material/casino:")
-    _figure(ctx, name, file, trace)
-    if not file:
-        label = ctx.t("attention.others_get", model=OFFERED[name])
-        weights.fetch(ctx, name, label, lambda job: fetch_weights(name))
+    if not chosen.file:
+        st.warning(ctx.t("attention.others_random", model=chosen.title), icon=":material/casino:")
+    _figure(ctx, chosen, trace)
+    if not chosen.file:
+        label = ctx.t("attention.others_get", model=chosen.title)
+        weights.fetch(ctx, chosen.name, label, lambda job: fetch_weights(chosen.name))
     st.markdown(ctx.t("attention.others_guide"))
 
 
-def _choose(ctx: Context) -> str:
-    """The model of the link, or none."""
-    names = list(OFFERED)
-    chosen = ctx.get("timm", "", names)
-    st.session_state["w.attention.timm"] = chosen or None
-    st.selectbox(
-        ctx.t("attention.others_model"), names, index=None, key="w.attention.timm",
-        placeholder=ctx.t("attention.others_choose"), format_func=lambda one: _marked(ctx, one),
-        on_change=lambda: ctx.put(timm=st.session_state["w.attention.timm"] or ""),
-    )  # fmt: skip
-    return chosen
+def _choose(ctx: Context) -> Chosen | None:
+    """The model of the link, or none; beside the choice, a place for the reader's own weights."""
+    names = [*OFFERED, *others_own.own()]
+    chosen = ctx.get("timm", "", lambda one: one in names or one.startswith(OWN))
+    st.session_state["w.attention.timm"] = chosen if chosen in names else None
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox(
+            ctx.t("attention.others_model"), names, index=None, key="w.attention.timm",
+            placeholder=ctx.t("attention.others_choose"), format_func=lambda one: _marked(ctx, one),
+            on_change=lambda: ctx.put(timm=st.session_state["w.attention.timm"] or ""),
+        )  # fmt: skip
+        others_own.upload(ctx)
+    if chosen and chosen not in names:
+        st.info(ctx.t("attention.others_own_gone"), icon=":material/link_off:")
+    return _named(chosen) if chosen in names else None
+
+
+def _named(name: str) -> Chosen:
+    own = others_own.own().get(name)
+    if own is None:
+        return Chosen(name, OFFERED[name], str(weights_here(name) or ""))
+    return Chosen(name, others_own.title(own), f"{own.name} {own.provenance.classes}", own)
 
 
 def _marked(ctx: Context, name: str) -> str:
+    own = others_own.own().get(name)
+    if own is not None:
+        return f"{others_own.title(own)} · {own.name} · {ctx.t('common.weights_are_own')}"
     kind = "random" if weights_here(name) is None else "trained"
     return f"{OFFERED[name]} · timm · {ctx.t(f'attention.others_{kind}_mark')}"
 
@@ -92,29 +133,36 @@ def _marked(ctx: Context, name: str) -> str:
 # ---------------------------------------------------------------- computing
 
 
-def _traced(ctx: Context, name: str, file: str) -> Trace | None:
+def _traced(ctx: Context, chosen: Chosen) -> Trace | None:
     """The model's attention on the page's photo; None if there is too much of it to keep."""
     s, photo = ctx.settings, ctx.photo
-    model = _opened(name, s.sides, s.device, s.dtype, file)
+    model = _model(chosen, s)
     layers = layers_of(model, *s.sides)
     if attention_weights(layer for stage in layers for layer in stage) > MOST:
         return None
-    key = _source(ctx, name, file)
-    return cache.trace_cache().get(key, lambda: _inspected(photo, model, s))
+    return cache.trace_cache().get(_source(ctx, chosen), lambda: _inspected(photo, model, s))
 
 
 def _inspected(photo: Any, model: Any, s: Settings) -> Trace:
     return inspect(photo, model, s.size, mode=s.mode, centre=s.centre)
 
 
+def _model(chosen: Chosen, s: Settings) -> Any:
+    return _opened(chosen.name, s.sides, s.device, s.dtype, chosen.file, chosen.own)
+
+
 @cache.cached(2)
-def _opened(name: str, sides: tuple[int, int], device: str, dtype: str, file: str) -> Any:
-    return placed(open_other(name, as_size(*sides), weights_here(name) if file else None), device, dtype)
+def _opened(
+    name: str, sides: tuple[int, int], device: str, dtype: str, file: str, _own: OwnWeights | None
+) -> Any:
+    size = as_size(*sides)
+    model = open_other(name, size, weights_here(name) if file else None) if _own is None else _own.build(size)
+    return placed(model, device, dtype)
 
 
-def _source(ctx: Context, name: str, file: str) -> str:
+def _source(ctx: Context, chosen: Chosen) -> str:
     s = ctx.settings
-    return keys.joined("timm", name, file, s.dtype, s.device, ctx.photo.sha256, keys.framing(s))
+    return keys.joined("timm", chosen.name, chosen.file, s.dtype, s.device, ctx.photo.sha256, keys.framing(s))
 
 
 # ---------------------------------------------------------------- the figure
@@ -142,8 +190,8 @@ def place(ctx: Context, schemes: tuple[tuple[Scheme, ...], ...], heads: list[int
     }
 
 
-def _figure(ctx: Context, name: str, file: str, trace: Trace) -> None:
-    source, units = _source(ctx, name, file), attention_schemes.units(trace)
+def _figure(ctx: Context, chosen: Chosen, trace: Trace) -> None:
+    source, units = _source(ctx, chosen), attention_schemes.units(trace)
     heads = [next(u.heads for u in units if u.stage == s) for s in range(len(trace.schemes))]
     here = place(ctx, trace.schemes, heads)
     if about_to_appear(NAME) or st.session_state.get(SENT, ("",))[0] != source:
@@ -169,17 +217,29 @@ def _figure(ctx: Context, name: str, file: str, trace: Trace) -> None:
     off = float(str(trace.settings["error"]))
     told = ctx.t("attention.fidelity", error=scientific(off)) if off else ctx.t("attention.others_exact")
     st.badge(told, icon=":material/verified:", color="gray", help=ctx.t("attention.others_fidelity_help"))
+    _answer(ctx, chosen, trace)
+    opened = chosen.code(ctx.settings.size)
     code = CODE.format(
-        name=name, size=ctx.settings.size, framing=f"size={ctx.settings.framing_code}",
-        photo=photos.photo_code(ctx.settings.photo), **here,
-    )  # fmt: skip
+        framing=f"size={ctx.settings.framing_code}",
+        photo=photos.photo_code(ctx.settings.photo),
+        **opened,
+        **here,
+    )
     take_away(ctx, "others", code=code)
     s = ctx.settings
-    subject = others_measures.OtherSubject(
-        name, OFFERED[name], trace, lambda: _opened(name, s.sides, s.device, s.dtype, file), source
-    )
+    subject = others_measures.OtherSubject(chosen.title, opened, trace, lambda: _model(chosen, s), source)
     others_measures.show_heads(ctx, subject, here)
     others_measures.show_dependence(ctx, subject, here)
+
+
+def _answer(ctx: Context, chosen: Chosen, trace: Trace) -> None:
+    """Where learned weights come from, and what the model answers."""
+    if not trace.weights.predicts:
+        return
+    model = _model(chosen, ctx.settings)
+    names = class_names(model, ctx.lang, trace.weights)
+    said = about_answer(trace, names, ctx.t)
+    st.caption(together(plain(said), trace.weights.sentence(ctx.t, plain)))
 
 
 def _packed(ctx: Context, source: str, trace: Trace, start: dict[str, Any]) -> attention.Packed:

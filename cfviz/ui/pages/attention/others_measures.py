@@ -32,9 +32,9 @@ HEADS_CODE = """
 import cfviz
 from cfviz.data.samples import sample
 from cfviz.measured import others
-from cfviz.models.others.opening import open_other
+from cfviz.models.others.opening import {opener}
 
-model = open_other("{name}", {size})
+model = {opened}
 trace = cfviz.inspect({photo}, model, {framing})
 for stage, block, heads in others.heads(trace):           # counted from 0; one value per head
     print(stage, block, heads.distance, heads.entropy, heads.position, heads.padding, heads.extra)
@@ -43,9 +43,9 @@ ROLLOUT_CODE = """
 import cfviz
 from cfviz.data.samples import sample
 from cfviz.measured import others
-from cfviz.models.others.opening import open_other
+from cfviz.models.others.opening import {opener}
 
-model = open_other("{name}", {size})
+model = {opened}
 trace = cfviz.inspect({photo}, model, {framing})
 paths = others.rollout(trace, model, {stage}, {block}, {row}, {col})     # counted from 0
 paths.map                           # per token of the first stage: what the figure shows
@@ -55,11 +55,11 @@ FIELD_CODE = """
 from cfviz.analysis.receptive_field import summed_over_squares
 from cfviz.data.images import load_image
 from cfviz.data.samples import sample
-from cfviz.models.others.opening import open_other
+from cfviz.models.others.opening import {opener}
 from cfviz.models.others.reading import layers_of, receptive_field
 from cfviz.run import prepared_for
 
-model = open_other("{name}", {size})
+model = {opened}
 x = prepared_for(model, load_image({photo}), {framing_code}).tensor[None]
 layer = layers_of(model, *x.shape[-2:])[{stage}][{block}]           # counted from 0
 pixels = receptive_field(model, x, layer, {row}, {col})   # H, W: how strongly each pixel changes the token
@@ -72,15 +72,15 @@ class OtherSubject:
     """A model of timm on the page's photo.
 
     Attributes:
-        name: timm's name.
-        title: The name in papers.
+        title: What it is called.
+        opened: How the code opens it: `opener`, the function, and `opened`, its call.
         trace: Its attention, every block's.
         model: Makes the model, or takes it from the cache.
         source: A cache key that stands for all of the above.
     """
 
-    name: str
     title: str
+    opened: dict[str, str]
     trace: Trace
     model: Callable[[], Any]
     source: str
@@ -89,7 +89,7 @@ class OtherSubject:
 def _fields(ctx: Context, subject: OtherSubject, here: dict[str, Any]) -> dict[str, Any]:
     s = ctx.settings
     return {
-        **here, "name": subject.name, "size": s.size, "photo": photos.photo_code(s.photo),
+        **here, **subject.opened, "photo": photos.photo_code(s.photo),
         "framing": f"size={s.framing_code}", "framing_code": s.framing_code,
     }  # fmt: skip
 
