@@ -25,6 +25,10 @@ def add(commands: Any) -> None:
         "--out", required=True, metavar="FOLDER",
         help="the folder to write: new, empty, or an earlier site, which is replaced",
     )  # fmt: skip
+    parser.add_argument(
+        "--test", action="append", default=[], metavar="NAME",
+        help="a self-test beside the usual one, as in the links for teachers (set=NAME); can be given again",
+    )  # fmt: skip
     parser.add_argument("--app", type=_address, metavar="URL", help="a running app that the pages link to")
     own = parser.add_mutually_exclusive_group()
     own.add_argument(
@@ -47,7 +51,7 @@ def _address(text: str) -> str:
 def _site(args: argparse.Namespace) -> int:
     from cfviz.site import build  # deferred: PyTorch and the figures
 
-    built = build(Path(args.out), args.app or "", runtime=_runtime(args))
+    built = build(Path(args.out), args.app or "", runtime=_runtime(args), tests=args.test)
     whole = sum(built.files.values())
     note(
         f"{args.out} is written: {len(built.files)} files, {whole / 1e6:.1f} MB; a first visit to every "

@@ -1,7 +1,6 @@
 """What the figure of a step shows, before and after the answer: the same on every page that has the figure.
 
-The figures and their questions are those of `cfviz/web`; the code that draws the board and the scene needs
-more than a place, and asks for it itself.
+The figures and their questions are those of `cfviz/web`.
 """
 
 from __future__ import annotations
@@ -10,14 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from cfviz.figures.plots.lab import board
 from cfviz.geometry import Grouping, grouping, map_sizes
-from cfviz.models.interventions.language import to_url
+from cfviz.models.interventions.language import Intervention, part_address, to_url
 from cfviz.models.probes.embedding import layer
+from cfviz.stats import softmax
+from cfviz.words import percent, short_name
 
 from .course import Step
 from .pixels import SEGMENTER
 from .question import Question, Scene, State, block_of, partition_of, place, token_at
-from .tensors import attention_block, parts_of
+from .tensors import attention_block, changed, moved, parts_of
 
 # Questions with options that can be chosen in the figure, too.
 IN_FIGURE = (
@@ -52,11 +56,7 @@ def state_of(step: Step, open: bool) -> dict[str, Any]:
 
 
 def order(step: Step, scene: Scene, question: Question, open: bool) -> Order:
-    """What the figure of a step shows while the question is open, or once it is answered.
-
-    Raises:
-        KeyError: If the figure is none of those that are sent to a place.
-    """
+    """What the figure of a step shows while the question is open, or once it is answered."""
     return _ORDERS[step.figure](step, scene, question, open)
 
 
@@ -134,9 +134,40 @@ def _bias(step: Step, scene: Scene, question: Question, open: bool) -> Order:
     return Order(to, {"pick": "head" if heads else None}, heads)
 
 
+def _board(step: Step, scene: Scene, question: Question, open: bool) -> Order:
+    """The parts asked about; once answered, in colours that show what each does to the answer's logit."""
+    parts, swap = parts_of(step.ask, scene, step.state), step.ask == "kind_swap"
+    places = [part_address(part) for part in parts]
+    codes = [] if swap else [option.code for option in question.options]
+    first = scene.trace().top(1)[0][0]
+    to = {
+        "effects": None, "top": 1.0, "do": "", "how": "zero", "measured": "zero", "unit": "logit", "seq": 0,
+        "waits": False, "label": short_name(scene.labels[first]),
+    }  # fmt: skip
+    if not open:
+        to |= _effects(scene, parts, places) | {"do": to_url(parts) if swap else ""}
+    at = dict(zip(codes, places, strict=not swap))
+    return Order(to, {"open": open and not swap, "places": places, "at": at})
+
+
+def _effects(scene: Scene, parts: Sequence[Intervention], places: Sequence[str]) -> dict[str, Any]:
+    logits, first = changed(scene, parts), scene.trace().top(1)[0][0]
+    probs = [percent(float(p)) for p in softmax(logits)[:, first]]
+    winners = ["" if w == first else short_name(scene.labels[int(w)]) for w in logits.argmax(-1)]
+    return board(places, np.asarray(moved(scene, parts)), probs, winners)
+
+
+def _scene(step: Step, scene: Scene, question: Question, open: bool) -> Order:
+    """What the segmenter answers; only once answered, also without each stage, beginning with a right one."""
+    _, told = scene.segmented(step.state["scene"])
+    views, best = told.answer.views, min(map(int, question.good))
+    to = {} if open else {"view": [view.without for view in views].index(best - 1)}
+    return Order(to, {"views": 1 if open else len(views)})
+
+
 _ORDERS = {
     "map": _living, "groups": _living, "attention": _living, "explorer": _explorer, "embedding": _embedding,
-    "bias": _bias,
+    "bias": _bias, "board": _board, "scene": _scene,
 }  # fmt: skip
 
 

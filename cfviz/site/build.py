@@ -14,7 +14,7 @@ from cfviz.models.variants import BUNDLED
 from cfviz.run import load
 from cfviz.words import LANGUAGES
 
-from . import lessons, own, pages
+from . import lessons, own, pages, selftest
 from .contents import SIZE, biases, packed, shown
 
 OTHERS = tuple(lang for lang in LANGUAGES if lang != "en")
@@ -40,6 +40,7 @@ def build(
     app: str = "",
     photos: Iterable[Sample] | None = None,
     runtime: Path | None = None,
+    tests: Iterable[str] = (),
 ) -> Built:
     """Make the site.
 
@@ -49,18 +50,22 @@ def build(
         photos: Photos of the gallery; None takes all.
         runtime: The folder `dist` of the npm package onnxruntime-web, which runs the model on photos of the
             reader's own; None shows the gallery alone, and the page says so.
+        tests: Names of self-tests, beside the usual one.
 
     Raises:
-        ValueError: If the folder holds other files, or its place cannot be written to.
+        ValueError: If the folder holds other files, its place cannot be written to, or a test cannot have its
+            name.
     """
-    before = _earlier(out)
+    before, sets = _earlier(out), selftest.checked([*tests])
     model = load(BUNDLED)
     costs, samples = cost(model, SIZE, SIZE), list(gallery() if photos is None else photos)
     if not samples:
         raise ValueError("there is no photo to show; expected at least one of the gallery")
     found, files = [], pages.code() | {"position_bias.bin": biases(model)}
     files["maps.bin"] = packed(lessons.maps(SIZE))
-    files |= {f"lessons-{lang}.bin": packed(pages.lessons_data(lang)) for lang in LANGUAGES}
+    files |= {name: packed(data) for name, data in lessons.scenes().items()}
+    files |= {f"lessons-{lang}.bin": packed(pages.lessons_data(lang, model)) for lang in LANGUAGES}
+    files |= {f"selftest-{lang}.bin": packed(selftest.questions(model, lang, sets)) for lang in LANGUAGES}
     for sample in samples:
         found.append(shown(sample, model, costs))
         files |= {f"photos/{sample.id}/{name}": data for name, data in found[-1].files.items()}
@@ -81,12 +86,12 @@ def first_visit(files: dict[str, bytes], photo: str) -> int:
 
     def loaded(name: str) -> bool:
         if name.startswith("photos/"):
-            mine = name.startswith(first) and not name.endswith(tuple(f"home-{x}.bin" for x in OTHERS))
+            mine = name.startswith(first) and not name.endswith(tuple(f"-{x}.bin" for x in OTHERS))
             later = name.startswith(f"{first}attention-") and not name.startswith(f"{first}attention-1-")
             return (mine and not later) or name.endswith("small.webp")
         return not name.startswith(
-            (*own.ON_DEMAND, *(f"{lang}/" for lang in OTHERS), *(f"lessons-{x}.bin" for x in OTHERS))
-        )
+            (*own.ON_DEMAND, "scene-", "selftest-", *(f"{lang}/" for lang in OTHERS))
+        ) and not name.endswith(tuple(f"-{x}.bin" for x in OTHERS))
 
     kept = set(pages.kept(files))  # by the service worker, which loads the pages once more
     again = sum(len(data) for name, data in files.items() if name.endswith(".html") and loaded(name))

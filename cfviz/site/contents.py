@@ -9,7 +9,7 @@ gzipped messages of the figures, without words: the page adds those of its langu
     attention.bin            the attention figure without any block
     attention-<s>-<b>.bin    one block of it, counted from 1
     embedding.bin            the figure of the embedding layers
-    lessons.bin              JSON: the questions of the lessons, see `lessons.py`
+    lessons-<lang>.bin       JSON: the questions of the lessons, see `lessons.py`
 """
 
 from __future__ import annotations
@@ -79,12 +79,13 @@ def shown(sample: Sample, model: CrossFormer, costs: Mapping[str, Cost]) -> Show
     )
     trace = inspect(photo, model, SIZE, watch)
     assert trace.crop is not None  # every trace of a photo has one
-    sharp = original(photo, prepare(photo, trace.size))
+    prepared = prepare(photo, trace.size)
+    asked = lessons.questions(trace, model, prepared.tensor)
     files = {
         "small.webp": b64decode(thumbnail(photo.image).partition(",")[2]),
-        "original.bin": packed(message.original(trace.crop, sharp)),
+        "original.bin": packed(message.original(trace.crop, original(photo, prepared))),
         "embedding.bin": packed(_embedding(trace, model)),
-        "lessons.bin": packed(lessons.questions(trace, model)),
+        **{f"lessons-{lang}.bin": packed(data) for lang, data in asked.items()},
         **_attention(sample.id, trace),
         **_home(sample, trace, model, costs),
     }

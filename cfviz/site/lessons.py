@@ -1,66 +1,147 @@
 """The lessons as data of the site: their sentences, and each question as it is asked of a photo.
 
-The questions are the app's, made at build time from the same tensors; the browser judges answers by them
-(`cfviz/web/site/grade.js`). A photo's `lessons.bin` is JSON: "lesson.step" ->
+The questions are the app's, made at build time from the same tensors and by the same changes to the model;
+the browser judges answers by them (`cfviz/web/site/grade.js`). A photo's `lessons-<lang>.bin` is JSON:
+"lesson.step" ->
 
     kind, good, fields, options [{"code", "key", "fields"}], said, why {code: [key, fields]}, free, marks
             the question, see `cfviz/lessons/question.py`
     from    where the figure's data are: a file of the photo ("file"), the stage in it ("s"), blocks ("b"),
-            and the file of the block whose attention is shown ("block"); of a made-up map, its number ("map")
+            and the file of the block whose attention is shown ("block"); of a made-up map, its number
+            ("map"); or a file that all photos share ("shared")
     open, told
             {"to", "quiz", "by"}: what the figure shows before and after the answer, see
-            `cfviz/lessons/figures.py`, and "go": [page, parameters], the same figure on a page of its own
-
-A step whose figure the site lacks has no entry.
+            `cfviz/lessons/figures.py`, and "go": [page, parameters], the same figure on a page of its own;
+            `quiz` of a scene also has the "classes" of its message
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache, partial
 from html import escape
 from string import Formatter
 from typing import Any
 
-from cfviz.figures.live import attention
+from cfviz.data.scenes import EXAMPLES
+from cfviz.figures.live import attention, dense, message
 from cfviz.figures.plots.formula import formula_svg
 from cfviz.lessons import Course, Question, Scene, Step, load_lessons
-from cfviz.lessons.course import QUESTION_KINDS, STORE
+from cfviz.lessons.course import PARTS, QUESTION_KINDS, STORE
 from cfviz.lessons.figures import IN_FIGURE, made_up, order, sandbox
+from cfviz.lessons.pixels import SEGMENTER
 from cfviz.lessons.tensors import attention_block
-from cfviz.models.crossformer import CrossFormer
+from cfviz.measured.dense import DenseSubject, Seen, answer_of
+from cfviz.measured.scenes import subject_of
+from cfviz.models.crossformer import CrossFormer, settled
+from cfviz.models.dense.model import DenseModel
+from cfviz.models.factory import create_model
 from cfviz.models.variants import PAPERS
+from cfviz.run import class_names
 from cfviz.trace import Trace
-from cfviz.words import marked, translator
+from cfviz.words import LANGUAGES, marked, translator
 
-# A step's figure -> the figure that draws it; the board and the scenes are in the app alone.
+# A step's figure -> the figure that draws it.
 DRAWN = {
     "map": "attention", "groups": "attention", "attention": "attention", "explorer": "grouping",
-    "embedding": "embedding", "bias": "position_bias",
+    "embedding": "embedding", "bias": "position_bias", "board": "lab", "scene": "dense",
 }  # fmt: skip
 SHARED = ("list.", "option.", "reason.")  # keys of the sentences that all steps share
 WORDS = (
-    "again", "and_why", "back", "check", "given", "kept", "link", "map_label", "map_off", "map_on", "next",
-    "next_lesson", "or_click", "pick_many", "pick_one", "picked", "progress", "reset", "sandbox", "score",
+    "again", "and_why", "back", "check", "done", "given", "kept", "link", "map_label", "map_off", "map_on",
+    "next", "next_lesson", "or_click", "pick_many", "pick_one", "picked", "progress", "reset", "sandbox",
+    "score",
 )  # fmt: skip
-HERE = ("lesson_done", "lesson_elsewhere", "lesson_unkept", "open")  # the same, of the site alone
+HERE = ("lesson_unkept", "sandbox_app")  # the same, of the site alone
 
 
-def questions(trace: Trace, model: CrossFormer) -> bytes:
-    """All questions on one photo.
+def scene_of(
+    trace: Trace, model: CrossFormer, image: Any, lang: str, kept: dict[Any, Any] | None = None
+) -> Scene:
+    """The subject of the questions on one photo.
 
     Args:
         trace: With the attention of every block and the embedding layers.
         model: The model of the trace.
+        image: The model's input, (3, H, W).
+        lang: Language of the class names.
+        kept: Takes what was computed, for the next language.
     """
-    scene, course = Scene(model, trace.size, lambda *watch: trace), load_lessons()
-    found = {
-        f"{lesson.id}.{step.id}": _question(step, scene, _maps(course))
-        for lesson in course.lessons
-        for step in lesson.steps
-        if step.figure in DRAWN
-    }
-    return json.dumps(found, ensure_ascii=False).encode()
+    kept = {} if kept is None else kept
+
+    def once(key: Any, make: Callable[[], Any]) -> Any:
+        if key not in kept:
+            kept[key] = make()
+        return kept[key]
+
+    labels = class_names(model, lang)
+    return Scene(
+        model, trace.size, lambda *watch: trace, labels, lambda: image, once, partial(segmented, lang=lang)
+    )
+
+
+def segmented(number: int, lang: str) -> tuple[DenseSubject, Seen]:
+    """A scene by its number, from 1, and what the bundled segmenter answers on it, also without a stage."""
+    return _subject(number, lang), _answer(number)
+
+
+@cache
+def _answer(number: int) -> Seen:
+    return answer_of(_subject(number, "en"))
+
+
+@cache
+def _subject(number: int, lang: str) -> DenseSubject:
+    return subject_of(_segmenter(), f"scene {number}", lang, EXAMPLES[number - 1].scene())
+
+
+@cache
+def _segmenter() -> DenseModel:
+    made: Any = create_model(SEGMENTER, "bundled")
+    return settled(made)
+
+
+def questions(trace: Trace, model: CrossFormer, image: Any) -> dict[str, bytes]:
+    """All questions on one photo, by language.
+
+    Args:
+        trace: With the attention of every block and the embedding layers.
+        model: The model of the trace.
+        image: The model's input, (3, H, W).
+    """
+    course = load_lessons()
+    kept: dict[Any, Any] = {}
+    found = {}
+    for lang in LANGUAGES:
+        scene = scene_of(trace, model, image, lang, kept)
+        asked = {
+            f"{lesson.id}.{step.id}": _question(step, scene, _maps(course))
+            for lesson in course.lessons
+            for step in lesson.steps
+        }
+        found[lang] = json.dumps(asked, ensure_ascii=False).encode()
+    return found
+
+
+def scenes() -> dict[str, bytes]:
+    """Name of a file -> the message of a scene of the lessons, with all answers of the segmenter."""
+    steps = [step for lesson in load_lessons().lessons for step in lesson.steps if step.figure == "scene"]
+    numbers = sorted({step.state["scene"] for step in steps})
+    return {_scene_file(n): _scene_message(n, None).data for n in numbers}
+
+
+def _scene_file(number: int) -> str:
+    return f"scene-{number}.bin"
+
+
+def _scene_message(number: int, views: int | None) -> message.Message:
+    """A scene's message without words, with the first answers or all."""
+    answer = _answer(number).answer
+    return dense.pack(
+        replace(answer, views=answer.views[:views]), strings={}, source=f"scene {number}", explained=False
+    )
 
 
 def maps(size: int) -> bytes:
@@ -96,9 +177,8 @@ def course_words(lang: str) -> dict[str, Any]:
     for lesson in course.lessons:
         for step in lesson.steps:
             name = f"{lesson.id}.{step.id}"
-            drawn = DRAWN.get(step.figure)
-            parts = ("title", "say", "ask", "right", "wrong") if drawn else ("title",)
-            texts |= {f"{name}.{part}": _sentence(course, lang, f"{name}.{part}") for part in parts}
+            texts |= {f"{name}.{part}": _sentence(course, lang, f"{name}.{part}") for part in PARTS}
+            drawn = DRAWN[step.figure]
             one = {"id": name, "figure": drawn, "terms": step.terms, "either": step.ask in IN_FIGURE}
             steps.append(one | ({"formula": step.formula} if step.formula else {}))
     texts |= {
@@ -187,7 +267,12 @@ def _question(step: Step, scene: Scene, made: list[Mapping[str, Any]]) -> dict[s
 
 def _shown(step: Step, scene: Scene, question: Question, open: bool) -> dict[str, Any]:
     asked = order(step, scene, question, open)
-    return {"to": asked.to, "quiz": asked.quiz, "by": asked.by, "go": sandbox(step, scene, open)}
+    quiz = dict(asked.quiz)
+    if step.figure == "scene":
+        subject, _ = scene.segmented(step.state["scene"])
+        packed = _scene_message(step.state["scene"], quiz["views"])
+        quiz["classes"] = [one | {"name": subject.names[one["index"]]} for one in packed.header["classes"]]
+    return {"to": asked.to, "quiz": quiz, "by": asked.by, "go": sandbox(step, scene, open)}
 
 
 def _source(step: Step, scene: Scene, made: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -201,7 +286,9 @@ def _source(step: Step, scene: Scene, made: list[Mapping[str, Any]]) -> dict[str
         return {"file": "attention.bin", "s": s, "b": [b]} | block
     if step.figure == "bias":
         s, b, _ = attention_block(scene, step.state)
-        return {"s": s, "b": [b], "part": step.state["part"]}
+        return {"shared": "position_bias.bin", "s": s, "b": [b], "part": step.state["part"]}
+    if step.figure == "scene":
+        return {"shared": _scene_file(step.state["scene"])}
     return {"file": "embedding.bin"} if step.figure == "embedding" else {}
 
 

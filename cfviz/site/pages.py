@@ -36,6 +36,7 @@ from cfviz.figures.live.embedding import MEASURES
 from cfviz.figures.plots.architecture import readable
 from cfviz.framing import size_text
 from cfviz.measured import BIAS_CHOICES
+from cfviz.measured.board import board_frame
 from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.models.probes.cost import Cost
 from cfviz.models.variants import BUNDLED, PAPERS, title
@@ -47,11 +48,13 @@ from .contents import SIZE, Shown
 
 PAGES = ("home", "grouping", "attention", "embedding", "position_bias", "learn")  # as in the app's navigation
 WITH_PHOTO = ("home", "attention", "embedding", "learn")
-DRAWN = {"learn": ("attention", "grouping", "embedding", "position_bias")}  # the figures of other pages
+# The figures of other pages.
+DRAWN = {"learn": ("attention", "grouping", "embedding", "position_bias", "lab", "dense")}
+ELSEWHERE = ("lab", "dense")  # pages of the app alone whose figures the lessons show, too
 SECTIONS = ("made", "resized")  # of the page on position bias, opened by the reader
 FIGURES = {
     "home": web.HOME, "grouping": web.GROUPING, "attention": web.ATTENTION, "embedding": web.EMBEDDING,
-    "position_bias": web.POSITION_BIAS, "picker": web.PICKER,
+    "position_bias": web.POSITION_BIAS, "lab": web.LAB, "dense": web.DENSE, "picker": web.PICKER,
 }  # fmt: skip
 # Code, styles and data come from the site alone, and nothing written into a page runs or is a style.
 POLICY = (
@@ -103,6 +106,7 @@ def code() -> dict[str, bytes]:
     files["code/own.js"] = web.program("site/own/worker.js", "run(self);")
     files["code/site.css"] = web.text("site/site.css")
     files["code/lessons.css"] = web.text("site/lessons.css")
+    files["code/selftest.css"] = web.text("desk/selftest.css")
     files["code/theme.css"] = _themes()
     drawn = {f"code/formulas/{name}": drawing for name, drawing in lessons.formulas().items()}
     return (
@@ -114,9 +118,9 @@ def code() -> dict[str, bytes]:
 
 def kept(files: Iterable[str]) -> list[str]:
     """The files that the service worker keeps from the first visit on; others once they were shown."""
-    words = [f"lessons-{lang}.bin" for lang in LANGUAGES]
-    parts = ("code/",), (".html", "small.webp", "icon.svg", "position_bias.bin", "maps.bin", *words)
-    return [name for name in files if name.startswith(parts[0]) or name.endswith(parts[1])]
+    words = {f"{name}-{lang}.bin" for name in ("lessons", "selftest") for lang in LANGUAGES}
+    ends = (".html", "small.webp", "icon.svg", "position_bias.bin", "maps.bin")
+    return [name for name in files if name in words or name.startswith("code/") or name.endswith(ends)]
 
 
 def worker(version: str, files: Mapping[str, bytes]) -> bytes:
@@ -290,12 +294,15 @@ def _of_learn(lang: str, site: Site) -> dict[str, Any]:
     return {"app": site.app.rstrip("/")}
 
 
-def lessons_data(lang: str) -> bytes:
+def lessons_data(lang: str, model: CrossFormer) -> bytes:
     """JSON for the page of lessons in one language: too much to stand in the page, which loads it."""
+    t, whole = translator(lang), ("grouping", "lab")
+    named = [(name, _file(name)) for name in PAGES] + [(name, "") for name in ELSEWHERE]
     found = lessons.course_words(lang) | {
-        "strings": {name: figure_words(name, lang) for name in DRAWN["learn"] if name != "grouping"},
+        "strings": {name: figure_words(name, lang) for name in DRAWN["learn"] if name not in whole},
         "grouping": grouping.pack({}, strings=figure_words("grouping", lang), lesson="ask"),
-        "addresses": {name: [_file(name), translator(lang)(f"common.page_{name}")] for name in PAGES},
+        "board": board_frame(model, SIZE, lang),
+        "addresses": {name: [file, t(f"common.page_{name}")] for name, file in named},
     }
     return json.dumps(found, ensure_ascii=False).encode()
 
@@ -392,11 +399,21 @@ def _bias_body(page: str, lang: str, site: Site) -> str:
 
 
 def _learn_body(page: str, lang: str, site: Site) -> str:
-    course, glossary = lessons.contents(lang, _file(page)), lessons.glossary(lang)
-    return f"{course}\n{_with_photo(page, lang, site)}\n{glossary}"
+    t, here = translator(lang), _file(page)
+    links = "".join(
+        f'<li><a data-room="{room}" href="{here}{query}">{escape(t(f"learn.room_{room}"))}</a></li>'
+        for room, query in (("lessons", ""), ("test", "?room=test"))
+    )
+    course, glossary = lessons.contents(lang, here), lessons.glossary(lang)
+    return (
+        f'<nav class="rooms" aria-label="{escape(t("learn.room"))}"><ul>{links}</ul></nav>\n'
+        f'<div class="room-lessons">\n{course}\n{_with_photo(page, lang, site)}\n{glossary}\n</div>\n'
+        f'<div class="room-test"><p class="lede">{marked(t("learn.lede_test"))}</p>\n'
+        '<div class="test"></div></div>'
+    )
 
 
-_SHEETS = {"learn": ("lessons.css",)}
+_SHEETS = {"learn": ("lessons.css", "selftest.css")}
 _BODIES = {
     "home": _home_body, "grouping": _alone, "attention": _with_photo, "embedding": _with_photo,
     "position_bias": _bias_body, "learn": _learn_body,

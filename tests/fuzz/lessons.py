@@ -14,10 +14,10 @@ from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.lessons.course import FOLDER, QUESTION_KINDS, STATES, Course, load_lessons
 from cfviz.lessons.question import Scene, grade
+from cfviz.lessons.selftest import TOPICS, Sitting
 from cfviz.run import class_names, inspect
 from cfviz.ui.pages.learn import progress
 from cfviz.ui.pages.learn.scenes import labelled
-from cfviz.ui.pages.learn.selftest import TOPICS, Sitting
 from cfviz.words import LANGUAGES, NO_BREAK
 from tests.fuzz.harness import Case
 from tests.fuzz.mutate import LONGS, Rng, mutated

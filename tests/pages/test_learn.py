@@ -11,15 +11,15 @@ from streamlit.testing.v1 import AppTest
 import cfviz
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
-from cfviz.lessons import Scene, grade, load_lessons
+from cfviz.lessons import Scene, grade, load_lessons, selftest
 from cfviz.lessons.course import QUESTION_KINDS
 from cfviz.lessons.question import Question
+from cfviz.lessons.selftest import Sitting
 from cfviz.run import inspect, load, pick_device
 from cfviz.ui.compute import keys
-from cfviz.ui.pages.learn import selftest, selftest_room
+from cfviz.ui.pages.learn import selftest_room
 from cfviz.ui.pages.learn.page import GIVEN, PICKED
 from cfviz.ui.pages.learn.scenes import labelled
-from cfviz.ui.pages.learn.selftest import Sitting
 from cfviz.ui.session.state import Settings
 from cfviz.words import translator
 from tests.pages.test_pages import first, run

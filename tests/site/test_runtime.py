@@ -94,7 +94,7 @@ def test_without_it_the_site_is_made_and_one_sentence_says_so(
 ) -> None:  # fmt: skip
     given: dict[str, Any] = {}
 
-    def build(out: Path, app: str, runtime: Path | None) -> Any:
+    def build(out: Path, app: str, runtime: Path | None, tests: list[str]) -> Any:
         given["runtime"] = runtime
         raise ValueError("far enough")
 

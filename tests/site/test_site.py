@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 import re
@@ -459,16 +460,68 @@ def test_a_lesson_is_answered_kept_and_left_by_links(visit: Visitor) -> None:
     expect(verdict).to_contain_text("Yes, 64.")
     page.reload()
     expect(page.locator('.steps [data-step="2.3"]')).to_have_accessible_name(re.compile("✓$"))
-    expect(page.locator(".score summary")).to_have_text("1 of 18 right")
+    expect(page.locator(".score summary")).to_have_text("1 of 22 right")
     page.get_by_role("link", name=t("learn.sandbox", page=t("common.page_grouping"))).click()
     page.wait_for_url("**/grouping.html?photo=cat&map=8x8&g=4&i=2&**")
     page.go_back()
     page.locator('[data-step="5.1"]').first.click()
     page.wait_for_function(f"() => {figure}?.block.ready")
     page.locator('.steps [data-step="5.2"]').click()
-    app = page.get_by_role("link", name=t("site.open")).first
-    assert "/app/learn?" in app.get_attribute("href")
-    assert "lesson=5&step=2&lang=en" in app.get_attribute("href")
+    board = page.locator('[data-figure="lab"] .lab')
+    board.locator("[data-place='1.k3']").click()  # picks the same option in the list
+    expect(page.get_by_role("radio", name="16 × 16")).to_be_checked()
+    check.click()
+    framed = board.locator(".cell.right")
+    expect(framed).to_have_count(1)
+    assert framed.evaluate("(one) => one.style.background").startswith("rgb")
+    app = page.get_by_role("link", name=t("learn.sandbox", page=t("common.page_lab")))
+    assert app.get_attribute("href").startswith("https://example.org/app/lab?photo=cat&do=1.k1-zero&lang=en")
+    page.locator('.steps [data-step="5.4"]').click()
+    scene = f"({FIGURE})('dense')"
+    page.wait_for_function(f"() => {scene}?.answer.views.length === 1")
+    page.locator(".lesson fieldset").get_by_role("radio").last.check()
+    check.click()
+    page.wait_for_function(f"() => {scene}.answer.views.length === 5 && {scene}.state.view > 0")
+
+
+def test_the_self_test_is_taken_kept_and_marked(visit: Visitor) -> None:
+    """With the keyboard; a reload goes on at the next question, and axe finds nothing."""
+    t = translator("en")
+    page = visit("learn.html", bypass_csp=True)
+    page.get_by_role("link", name=t("learn.room_test")).click()
+    page.get_by_role("button", name=t("selftest.begin")).first.press("Enter")
+    about = page.evaluate(
+        "fetch('selftest-en.bin').then((r) => r.body.pipeThrough("
+        "new DecompressionStream('gzip'))).then((s) => new Response(s).json())"
+    )
+    items = about["sets"]["1"]["A"]
+    for n, item in enumerate(items):
+        expect(page.locator(".test h2")).to_be_focused()
+        expect(page.locator(".test .ask")).to_have_text(item["ask"])
+        if n == 1:
+            page.reload()
+            page.locator(".cf-still").wait_for()
+            page.evaluate(AXE_SCRIPT)
+            assert not violations(page)
+            shown = page.locator(".cf-still").evaluate(
+                "async (one) => { await one.decode(); return one.naturalWidth }"
+            )
+            assert shown > 0
+        wanted = item["good"] if n % 2 else about["unsure"]
+        page.locator(f'.test input[value="{wanted}"]').press("Space")
+        page.get_by_role("button", name=t("selftest.answer"), exact=True).press("Enter")
+    expect(page.locator(".halves section").first).to_contain_text("5 of 10 right")
+    expect(page.locator(".test ol.review")).to_have_count(0)
+    with page.expect_download() as taken:
+        page.get_by_role("button", name=t("selftest.csv")).click()
+    assert taken.value.suggested_filename == "cfviz-selftest-1.csv"
+    rows = list(csv.DictReader(Path(taken.value.path()).read_text("utf-8-sig").splitlines()))
+    assert [row["right"] for row in rows] == ["0", "1"] * 5
+    assert {row["right_answer"] for row in rows} == {""}
+    page.evaluate(AXE_SCRIPT)
+    assert not violations(page)
+    page.goto(page.url + "&set=class-9")
+    expect(page.locator(".test .warn")).to_contain_text("--test class-9")
 
 
 def test_a_step_may_be_left_before_its_figure_has_come(visit: Visitor) -> None:
@@ -488,7 +541,7 @@ def test_progress_without_storage_lasts_as_long_as_the_page(visit: Visitor) -> N
         "Object.defineProperty(window, 'localStorage', { get() { throw new Error('withheld') } })"
     )
     page.goto(page.url.replace("index.html", "zh-Hant/learn.html?lesson=1&step=2"))
-    page.locator(".lesson").get_by_role("radio").last.check()
+    page.locator(".lesson fieldset").get_by_role("radio").last.check()
     page.get_by_role("button", name=translator("zh-Hant")("learn.check")).click()
     page.get_by_role("link", name=translator("zh-Hant")("learn.next"), exact=True).click()
     expect(page.locator('.steps [data-step="1.2"]')).to_have_accessible_name(re.compile("✓$"))

@@ -219,6 +219,11 @@ _WORD = re.compile(
 )
 
 
+def part_address(part: Intervention) -> str:
+    """The place of an intervention, as written in links: `3.2.h5`."""
+    return part.to_url().partition("-")[0].lstrip("~")
+
+
 def to_url(interventions: Iterable[Intervention]) -> str:
     """Write interventions as one value of a link, using only characters that need no escaping."""
     return "_".join(i.to_url() for i in interventions)

@@ -1,45 +1,14 @@
-"""The lab's board: what it needs of the model, whatever is measured or asked on it."""
+"""The lab's board in the colours of the page."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-from cfviz.figures.plots.lab import stages
-from cfviz.models.interventions.language import FILLS, Intervention
+from cfviz.measured import board
 from cfviz.ui.context import Context
-from cfviz.words import lookup
-
-TEXTS = (
-    "stage", "block", "all_stages", "all_blocks", "kernel", "all_kernels", "head", "all_heads", "bias",
-    "mask", "attn", "mlp", "kind", "G", "I", "whole_block", "whole_blocks", "block_short", "attn_short",
-    "mask_short", "how_zero", "how_mean", "how_shuffle", "how_replace", "by_number", "cel_title",
-    "whole_map", "less", "more", "costs", "costs_points", "moves", "now", "click_add",
-    "click_remove", "stop", "click",
-    "scale", "scale_points", "scale_share", "points", "measuring", "unmeasured", "point", "board", "empty",
-    "switch", "fill", "up",
-    "down", "remove", "all_on", "all_off", "clear", "undo", "redo", "undo_keys", "redo_keys", "undone",
-    "redone", "undone_part", "redone_part",
-)  # fmt: skip
-
-
-def part_address(part: Intervention) -> str:
-    """The place of an intervention, as written in links."""
-    return part.to_url().partition("-")[0].lstrip("~")
 
 
 def board_frame(ctx: Context) -> dict[str, Any]:
     """The constant content of the board: the model's parts, words and colours."""
-    model = ctx.model
-    channels = [d["num_chs"] for d in model.feature_info]
-    shape = stages(model.groupings(*ctx.settings.sides), channels, model.num_heads, model.group_size)
-    return {
-        "hows": list(FILLS),
-        "stages": shape,
-        "shape": hashlib.sha256(repr((shape, model.position_bias)).encode()).hexdigest()[:12],
-        "bias": {"dpb": "DPB", "rpb": "RPB", "none": "–"}[model.position_bias],
-        "text": {name: lookup(ctx.lang, f"lab.figure.{name}") for name in TEXTS},
-        "lang": ctx.lang,
-        "dark": ctx.theme.dark,
-        "css": ctx.theme.css(),
-    }
+    frame = board.board_frame(ctx.model, ctx.settings.sides, ctx.lang)
+    return {**frame, "dark": ctx.theme.dark, "css": ctx.theme.css()}

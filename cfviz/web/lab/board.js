@@ -7,6 +7,12 @@ import { listMarkup, listen } from "./list.js";
 import { asked, Steps } from "./steps.js";
 import { nearest, WAYS } from "../shared/near.js";
 
+/** Put HTML into an element; `data-style` stands for styles, which not every page allows in HTML. */
+function styled(place, html) {
+  place.innerHTML = html;
+  for (const one of place.querySelectorAll("[data-style]")) one.style.cssText = one.dataset.style;
+}
+
 export class LabBoard {
   constructor(host, data, commit) {
     this.commit = commit;
@@ -61,7 +67,7 @@ export class LabBoard {
     if (!data.quiz) this.remember();
     for (const [name, value] of Object.entries(data.css)) this.root.style.setProperty(`--${name}`, value);
     if (fresh) {
-      this.stages.innerHTML = stagesMarkup(data);
+      styled(this.stages, stagesMarkup(data));
       this.stages.setAttribute("aria-label", data.text.board);
       this.rove(this.stages.querySelector("button"));
     }
@@ -97,9 +103,10 @@ export class LabBoard {
         })
         .join("");
     const measured = data.effects && data.measured === this.how;
-    this.scale.innerHTML = measured
-      ? legend(data)
-      : `<span>${esc(data.waits ? t.unmeasured : t.measuring)}</span>`;
+    styled(
+      this.scale,
+      measured ? legend(data) : `<span>${esc(data.waits ? t.unmeasured : t.measuring)}</span>`,
+    );
     paint(this.stages, measured ? data : { ...data, effects: null }, this.items, this.how);
     this.list.innerHTML = listMarkup(this.items, data);
     this.say(this.pointed);
@@ -148,7 +155,7 @@ export class LabBoard {
     const { data } = this;
     const { quiz, effects } = data;
     this.root.classList.add("quiz");
-    this.scale.innerHTML = effects ? legend(data) : "";
+    styled(this.scale, effects ? legend(data) : "");
     paint(this.stages, data, this.items, "zero");
     for (const button of this.stages.querySelectorAll("button")) {
       const { place } = button.dataset;

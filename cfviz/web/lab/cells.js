@@ -42,7 +42,7 @@ function blockMarkup(stage, block, s, b, data) {
   return `<div class="block">
     <div class="cells top">${cell(`${at}.block`, esc(fill(t.block_short, { n: b })), "", "blk")}${flip}</div>
     <div class="cells parts">${parts.join("")}</div>
-    <div class="cells heads" style="--n:${Math.min(stage.heads, 12)}">${heads}</div></div>`;
+    <div class="cells heads" data-style="--n:${Math.min(stage.heads, 12)}">${heads}</div></div>`;
 }
 
 function stepper(s, letter, value, t) {
@@ -163,7 +163,7 @@ export function legend(data) {
     data.unit === "probability" ? signed(sign * data.top, 1) : amount(sign * data.top, data);
   const scale = { share: data.text.scale_share, probability: data.text.scale_points }[data.unit];
   return `<span class="num">${end(-1)}</span>
-    <i style="background:linear-gradient(90deg,${stops.join(",")})"></i>
+    <i data-style="background:linear-gradient(90deg,${stops.join(",")})"></i>
     <span class="num">${end(1)}</span>
     <span>${esc(fill(scale ?? data.text.scale, { label: data.label }))}</span>`;
 }

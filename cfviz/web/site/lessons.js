@@ -38,7 +38,7 @@ class Lessons {
     this.says = new Sentences(texts, words);
     this.progress = new Progress(
       store,
-      steps.filter(({ figure }) => figure).map(({ id }) => id),
+      steps.map(({ id }) => id),
     );
     this.given = new Map(); // photo and step -> the answer that was checked
     this.tries = 0;
@@ -154,8 +154,7 @@ class Lessons {
     const { step } = this;
     this.mark();
     this.page.links();
-    if (!step.figure) return this.elsewhere();
-    const found = await json(this.page.address(`photos/${photo}/lessons.bin`));
+    const found = await json(this.page.address(`photos/${photo}/lessons-${this.page.site.lang}.bin`));
     if (photo !== this.page.photo || step !== this.step) return;
     this.question = found[step.id];
     this.again();
@@ -176,30 +175,9 @@ class Lessons {
     for (const file of ["maps.bin", "position_bias.bin"]) await bytes(this.page.address(file));
   }
 
-  /** A step whose figure only the app has. */
-  elsewhere() {
-    this.question = null;
-    this.close();
-    const { app } = this.page.site;
-    const url = app && new URL(`${app}/learn`);
-    if (url) {
-      url.search = location.search;
-      const [lesson, step] = this.at;
-      for (const [name, value] of Object.entries({ lesson, step, lang: this.page.site.lang }))
-        url.searchParams.set(name, value);
-    }
-    this.box.say.replaceChildren(
-      html("h2", this.says.text(`${this.step.id}.title`), { tabindex: -1 }),
-      html("p", this.says.word("lesson_elsewhere", { lesson: this.at[0], step: this.at[1] })),
-      ...(url ? [el("p", {}, html("a", this.says.word("open"), { href: url.href }))] : []),
-    );
-    this.box.answer.replaceChildren(this.ways(false));
-  }
-
   /** Ask the question, for the first time or once more. */
   again() {
     const { question, step } = this;
-    if (!question) return this.mark();
     this.tries += 1;
     this.id = `${this.key} ${this.tries}`;
     this.picked = this.given.get(this.key) ?? [];
@@ -222,7 +200,7 @@ class Lessons {
       html("p.ask", this.says.text(`${step.id}.ask`, fields), { id: "ask" }),
     );
     this.verdict = el("p.verdict", { role: "status" });
-    this.box.answer.replaceChildren(...this.choices(), this.verdict, this.ways(true));
+    this.box.answer.replaceChildren(...this.choices(), this.verdict, this.ways());
     this.tell();
     this.order();
   }
@@ -257,14 +235,13 @@ class Lessons {
   }
 
   /** Buttons and links: back, on, once more, and to the figure on a page of its own. */
-  ways(asked) {
+  ways() {
     const [before, after] = [this.beside(-1), this.beside(1)];
     const link = (at, word, what) =>
       html(what, this.says.word(word), { href: this.address(at), "data-step": at.join(".") });
     const ways = el("p.ways");
     if (before) ways.append(link(before, "back", "a.before"));
     if (after) ways.append(link(after, after[0] === this.at[0] ? "next" : "next_lesson", "a.after"));
-    if (!asked) return ways;
     this.more = html("button.again", this.says.word("again"), { type: "button" });
     this.more.addEventListener("click", () => {
       this.given.delete(this.key);
@@ -273,8 +250,8 @@ class Lessons {
     });
     ways.append(this.more);
     this.done = el("p.done", {});
-    this.free = el("a", {});
-    return el("div", {}, ways, this.done, el("p", {}, this.free));
+    this.free = el("p", {});
+    return el("div", {}, ways, this.done, this.free);
   }
 
   pick(answer) {
@@ -323,14 +300,22 @@ class Lessons {
     }
     const { right, known } = this.progress;
     const last = !open_ && !this.beside(1);
-    this.done.innerHTML = last ? says.word("lesson_done", { right, all: known.length }) : "";
-    const [name, query] = (open_ ? question.open : question.told).go;
-    const [file, title] = this.about.addresses[name];
-    const url = new URL(file, location.href);
+    this.done.innerHTML = last ? says.word("done", { right, all: known.length }) : "";
+    this.tellFree();
+  }
+
+  /** A link to the same figure on a page of its own, in the app if the site has no such page. */
+  tellFree() {
+    const [name, query] = this.asked.go;
+    const [file, page] = this.about.addresses[name];
+    const { app, lang } = this.page.site;
+    if (!file && !app) return (this.free.innerHTML = this.says.word("sandbox_app", { page }));
+    const url = new URL(file || `${app}/${name}`, location.href);
     const photo = this.page.query.has("photo") ? { photo: this.page.photo } : {};
-    for (const [one, value] of Object.entries({ ...photo, ...query })) url.searchParams.set(one, value);
-    this.free.href = url.href;
-    this.free.innerHTML = says.word("sandbox", { page: title });
+    const more = file ? {} : { lang };
+    for (const [one, value] of Object.entries({ ...photo, ...query, ...more }))
+      url.searchParams.set(one, value);
+    this.free.replaceChildren(html("a", this.says.word("sandbox", { page }), { href: url.href }));
   }
 
   // ---- the figure --------------------------------------------------------------------------------------
@@ -352,7 +337,7 @@ class Lessons {
     const about = this.page.site.figures[step.figure];
     const [show, message, block] = await Promise.all([
       mounted(about, place, (_, value) => {
-        if (value?.quiz === this.id && value.picked) this.pick(value.picked);
+        if (value?.quiz === this.id && value.picked) this.pick(this.codes(value.picked));
       }),
       this.message(photo, step),
       this.question.from.block && this.page.of(photo, this.question.from.block),
@@ -361,6 +346,7 @@ class Lessons {
     mine.show = show;
     this.colours = () => show(message());
     const element = show(message());
+    mine.open = this.open_;
     if (block) element.figure.join(block);
     this.order();
   }
@@ -369,16 +355,18 @@ class Lessons {
   async message(photo, step) {
     const { from } = this.question;
     if (step.figure === "grouping") return () => this.map();
+    if (step.figure === "lab") return () => this.board();
     const strings = this.about.strings[step.figure];
     const base = from.file
       ? await this.page.of(photo, from.file)
-      : await bytes(this.page.address("position_bias.bin"));
+      : await bytes(this.page.address(from.shared));
     const entries = { name: this.key, strings };
     if (from.map !== undefined) {
       const made = onPhoto(await bytes(this.page.address("maps.bin")), base, from.map);
       return () => changed(made, { ...entries, start: this.to });
     }
     const { header } = decode(base);
+    if (step.figure === "dense") return () => this.scene(base, entries);
     if (step.figure === "embedding") entries.cels = header.cels.slice(0, 1);
     else if (step.figure === "position_bias") {
       entries.part = from.part;
@@ -407,10 +395,43 @@ class Lessons {
     return { ...this.about.grouping, start: this.to, lesson: this.asked.quiz.lesson };
   }
 
+  /** The board: what was picked and what is right are places on it. */
+  board() {
+    const { page, about, question, picked } = this;
+    const { at, places, open } = this.asked.quiz;
+    const on = (codes) => codes.filter((code) => code in at).map((code) => at[code]);
+    const right = this.open_ ? [] : on(question.good);
+    const quiz = { id: this.id, open, places, picked: on(picked), right };
+    return { ...about.board, css: page.colours, dark: page.theme === "dark", ...this.to, quiz };
+  }
+
+  /** Options that a figure reports: on the board they are places. */
+  codes(picked) {
+    const { at } = this.asked.quiz;
+    if (!at) return picked;
+    return Object.keys(at).filter((code) => picked.includes(at[code]));
+  }
+
+  /** The segmenter's answers on a scene, those that are shown now. */
+  scene(base, entries) {
+    const { views, start, ...header } = decode(base).header;
+    const { views: most, classes } = this.asked.quiz;
+    const shown = { views: views.slice(0, most), classes, start: { ...start, ...this.to } };
+    // With the same names the figure would stay as it is.
+    const [id, source] = [header.id, header.source].map((one) => `${one} ${this.open_}`);
+    return changed(base, { ...entries, ...shown, id, source });
+  }
+
   /** Send the figure to its place and ask it the question. */
   order() {
     if (!this.drawn?.show || this.drawn.key !== this.key) return;
-    if (this.step.figure === "grouping") return this.colours();
+    const { figure } = this.step;
+    if (figure === "grouping" || figure === "lab") return this.colours();
+    if (figure === "dense") {
+      if (this.drawn.open !== this.open_) this.colours(); // else it stays as the reader has left it
+      this.drawn.open = this.open_;
+      return;
+    }
     const { map_label: label, map_on: on, map_off: off } = this.says.words;
     const own = { id: this.id, open: this.open_, picked: this.picked, words: { label, on, off } };
     this.seq += 1;

@@ -15,6 +15,7 @@ import {
 } from "./links.js";
 import { lessons } from "./lessons.js";
 import { OwnPhotos } from "./own/own.js";
+import { selftest } from "./selftest.js";
 import { keepTheme } from "./theme.js";
 
 export default function (document) {
@@ -31,6 +32,7 @@ class Page {
     this.query = new URLSearchParams(Object.fromEntries(new URLSearchParams(location.search)));
     this.again = []; // what takes the colours of another theme
     const known = site.photos.map(({ id }) => id);
+    this.test = site.page === "learn" && this.query.get("room") === "test";
     this.photo = known.includes(this.query.get("photo")) ? this.query.get("photo") : known[0];
   }
 
@@ -38,9 +40,7 @@ class Page {
     this.themes();
     this.links();
     this.frame();
-    const show = { home, grouping, attention, embedding, position_bias: bias, learn: lessons }[
-      this.site.page
-    ];
+    const show = { home, grouping, attention, embedding, position_bias: bias, learn }[this.site.page];
     try {
       await Promise.all([this.strip(), show(this)]);
     } catch (error) {
@@ -110,6 +110,13 @@ class Page {
         url.searchParams.set("photo", this.photo);
       link.href = url.href;
     }
+    for (const link of this.document.querySelectorAll("a[data-room]")) {
+      const url = new URL(location.href);
+      if (link.dataset.room === "test") url.searchParams.set("room", "test");
+      else url.searchParams.delete("room");
+      link.href = url.href;
+      if ((link.dataset.room === "test") === this.test) link.setAttribute("aria-current", "page");
+    }
   }
 
   // ---- tools -------------------------------------------------------------------------------------------
@@ -149,7 +156,7 @@ class Page {
 
   async strip() {
     const place = this.place("picker");
-    if (!place) return;
+    if (!place || this.test) return;
     const { figures, photos, words } = this.site;
     const credits = () => {
       for (const one of this.document.querySelectorAll("[data-credit]"))
@@ -242,6 +249,10 @@ class Page {
 }
 
 // ---- the pages -----------------------------------------------------------------------------------------
+
+function learn(page) {
+  return page.test ? selftest(page) : lessons(page);
+}
 
 function home(page) {
   const { lang, addresses } = page.site;

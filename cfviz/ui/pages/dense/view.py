@@ -16,6 +16,7 @@ from cfviz.data.coco import as_results
 from cfviz.figures.live import dense as live
 from cfviz.figures.live.message import Message, original
 from cfviz.measured.dense import DenseSubject
+from cfviz.measured.scenes import subject_of
 from cfviz.models.room import SHARED, check_room
 from cfviz.run import about_findings, on_scenes
 from cfviz.ui.compute import dense as models
@@ -92,7 +93,7 @@ def choose_subject(ctx: Context) -> DenseSubject:
     number = _choose_scene(ctx) if on_scenes(net) else 0
     of = f"scene {number}" if number else ctx.photo.sha256
     key = keys.joined(name, ctx.settings.device, of)
-    subject = scenes.subject_of(net, key, ctx.lang, scenes.composed(number) if number else ctx.photo.image)
+    subject = subject_of(net, key, ctx.lang, scenes.composed(number) if number else ctx.photo.image)
     try:
         check_room(net.backbone, *subject.input, None, SHARED)
     except ValueError as error:

@@ -21,7 +21,14 @@ from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.apply import apply, needed
 from cfviz.models.interventions.effects import collect, effects, parts
-from cfviz.models.interventions.language import FILLS, Intervention, check, from_url, to_url
+from cfviz.models.interventions.language import (
+    FILLS,
+    Intervention,
+    check,
+    from_url,
+    part_address,
+    to_url,
+)
 from cfviz.run import inspect
 from cfviz.stats import softmax
 from cfviz.trace import Trace
@@ -29,7 +36,7 @@ from cfviz.ui.compute import cache, keys
 from cfviz.ui.compute.background import in_pieces
 from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
-from cfviz.ui.figures.lab_board import board_frame, part_address
+from cfviz.ui.figures.lab_board import board_frame
 from cfviz.ui.session import forms, photos, queue
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets.answer import class_of_link

@@ -5,11 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from cfviz.measured.logit import figure, label
-from cfviz.models.interventions.language import check, from_url, to_url
+from cfviz.models.interventions.language import check, from_url, part_address, to_url
 from cfviz.models.probes.logit_parts import LogitParts, logit_parts
 from cfviz.ui.compute import cache
 from cfviz.ui.compute.models import model_code
-from cfviz.ui.figures.lab_board import part_address
 from cfviz.ui.session import forms, photos, state
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart

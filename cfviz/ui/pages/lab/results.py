@@ -16,11 +16,10 @@ from cfviz.figures.plots.embedding import heat
 from cfviz.figures.plots.lab import LIMIT, change_bars, differences, same_colours
 from cfviz.figures.plots.predictions import top_bars
 from cfviz.measured import part_name, quick
-from cfviz.models.interventions.language import to_url
+from cfviz.models.interventions.language import part_address, to_url
 from cfviz.stats import softmax
 from cfviz.ui.compute import cache
 from cfviz.ui.context import Context
-from cfviz.ui.figures.lab_board import part_address
 from cfviz.ui.session import photos, state
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.answer import choose_class

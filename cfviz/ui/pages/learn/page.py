@@ -24,7 +24,7 @@ from .show import StepState, show_figure
 from .teacher import ask_for_photo, show_teacher
 
 PICKED, GIVEN, TRY = "cfviz.learn.picked", "cfviz.learn.given", "cfviz.learn.try"
-CSS = "lessons.css"
+CSS = ("lessons.css", "selftest.css")
 ROOMS = ("lessons", "test", "teacher")
 
 
@@ -108,7 +108,7 @@ def _refused(ctx: Context, course: Course, at: tuple[int, int], why: str) -> Non
 
 @st.cache_resource(show_spinner=False)
 def _sheet() -> str:
-    return web.text(f"desk/{CSS}")
+    return web.style(*(f"desk/{name}" for name in CSS))
 
 
 # ---------------------------------------------------------------- the place and the subject

@@ -14,12 +14,11 @@ from typing import Any
 import streamlit as st
 
 from cfviz import web
+from cfviz.lessons import selftest
 from cfviz.lessons.course import STORE, Course
 from cfviz.ui.session import forms
 from cfviz.ui.widgets.figure import committed
 from cfviz.ui.widgets.takeaway import to_csv
-
-from . import selftest
 
 DESK = "learn.desk"
 MAX_TEXT = 20_000  # characters accepted from a browser

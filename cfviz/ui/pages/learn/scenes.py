@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from cfviz.lessons.pixels import SEGMENTER
 from cfviz.measured.dense import DenseSubject, Seen
+from cfviz.measured.scenes import subject_of
 from cfviz.ui.compute import dense as models
 from cfviz.ui.figures.dense import seen
-from cfviz.ui.figures.scenes import composed, subject_of
+from cfviz.ui.figures.scenes import composed
 
 DEVICE = "cpu"  # nano is small, and the answer is the same for everybody
 

@@ -9,11 +9,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import streamlit as st
 
 import cfviz
+from cfviz.lessons import selftest
 from cfviz.lessons.course import Course
+from cfviz.lessons.drawing import bias_html, map_svg, picture
+from cfviz.lessons.selftest import COLUMNS, ORDERS, PHASES, TOPICS, UNSURE, Item, Sitting
+from cfviz.lessons.selftest_texts import bias_said, by_guessing, map_said, option_name, taught_at, text
 from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.ui.compute import models
 from cfviz.ui.compute.cache import cached
@@ -23,14 +26,7 @@ from cfviz.ui.shell import frame
 from cfviz.ui.widgets.takeaway import to_csv
 from cfviz.words import signed, together
 
-from . import progress, selftest
-from .drawing import bias_html, map_svg, picture
-from .selftest import ORDERS, PHASES, TOPICS, UNSURE, Item, Sitting
-
-COLUMNS = (
-    "set", "phase", "form", "number", "topic", "edition", "question", "options", "answer", "right", "unsure",
-    "begun", "answered", "seconds", "right_answer", "model", "weights_sha256", "cfviz", "language",
-)  # fmt: skip
+from . import progress
 
 
 def bundled_model(ctx: Context) -> CrossFormer:
@@ -111,14 +107,10 @@ def _overview(
         _results(ctx, course, sittings, asked)
         _take(ctx, model, name, sittings, asked)
     with st.expander(t("selftest.honest"), icon=":material/balance:"):
-        st.markdown(t("selftest.honest_is", name=name, guess=f"{_by_guessing(model, name):.1f}"))
+        guess = by_guessing(_items(name, "A", selftest.edition(model), model))
+        st.markdown(t("selftest.honest_is", name=name, guess=guess))
         if sittings:
             _forget(ctx, name)
-
-
-def _by_guessing(model: CrossFormer, name: str) -> float:
-    """How many answers guessing gets right on average."""
-    return sum(1 / len(item.question.options) for item in _items(name, "A", selftest.edition(model), model))
 
 
 def _begin(ctx: Context, name: str, phase: str, edition: str) -> None:
@@ -145,8 +137,8 @@ def _question(ctx: Context, name: str, phase: str, sitting: Sitting, asked: Sequ
     st.progress(
         n / len(asked), text=t("selftest.number", phase=t(f"selftest.{phase}"), n=n + 1, all=len(asked))
     )
-    text = _text(ctx, "ask", item)
-    st.markdown(text)
+    ask = text(t, "ask", item)
+    st.markdown(ask)
     with st.container(key="cf-test"):
         with st.container(key="cf-test-picture"):
             _picture(ctx, item)
@@ -154,8 +146,8 @@ def _question(ctx: Context, name: str, phase: str, sitting: Sitting, asked: Sequ
             key = f"selftest.{name}.{phase}.{n}"
             codes = [option.code for option in item.question.options] + [UNSURE]
             chosen = st.radio(
-                text, codes, index=None, key=key, label_visibility="collapsed",
-                format_func=lambda code: _option(ctx, item, code),
+                ask, codes, index=None, key=key, label_visibility="collapsed",
+                format_func=lambda code: option_name(ctx.t, item, code),
             )  # fmt: skip
             st.button(
                 t("selftest.answer"), key=f"{key}.answer", type="primary", disabled=chosen is None,
@@ -174,33 +166,11 @@ def _answer(name: str, phase: str, n: int, key: str) -> None:
 def _picture(ctx: Context, item: Item) -> None:
     t = ctx.t
     if item.side:
-        said = t("selftest.map", side=item.side, row=item.query[0], col=item.query[1])
-        for letter, (row, col) in item.letters.items():
-            said = together(said, t("selftest.map_letter", letter=letter, row=row, col=col))
-        st.html(picture(map_svg(ctx.theme, item.side, item.query, item.letters.items()), said))
+        st.html(picture(map_svg(ctx.theme, item.side, item.query, item.letters.items()), map_said(t, item)))
     if item.surfaces:
-        said_of = {letter: _bias_said(ctx, letter, one) for letter, one in item.surfaces.items()}
+        said_of = {letter: bias_said(t, letter, one) for letter, one in item.surfaces.items()}
         st.html(bias_html(item.surfaces, said_of))
         st.caption(t("selftest.bias_scale"))
-
-
-def _bias_said(ctx: Context, letter: str, surface: np.ndarray) -> str:
-    """A bias in two numbers, for those who cannot see it: beside the query, and at the greatest distance."""
-    last = len(surface) // 2
-    down, across = np.mgrid[-last : last + 1, -last : last + 1]
-    ring = np.maximum(abs(down), abs(across))
-    near, far = float(surface[ring == 1].mean()), float(surface[ring == last].mean())
-    return ctx.t("selftest.bias_said", letter=letter, near=signed(near), far=signed(far), last=last)
-
-
-def _text(ctx: Context, part: str, item: Item) -> str:
-    text = ctx.t(f"selftest.{part}_{item.topic}", **item.question.fields)
-    return text.replace(" × ", "\u00a0×\u00a0")
-
-
-def _option(ctx: Context, item: Item, code: str) -> str:
-    texts = {option.code: str(option.fields["text"]) for option in item.question.options}
-    return texts.get(code, ctx.t("selftest.unsure"))
 
 
 # ---------------------------------------------------------------- results
@@ -241,21 +211,18 @@ def _mark(ctx: Context, sitting: Sitting, n: int, right: bool) -> str:
 
 def _review(ctx: Context, item: Item, code: str) -> None:
     good = next(iter(item.question.good))
-    st.markdown(f"**{ctx.t(f'selftest.topic_{item.topic}')}.** {_text(ctx, 'ask', item)}")
+    st.markdown(f"**{ctx.t(f'selftest.topic_{item.topic}')}.** {text(ctx.t, 'ask', item)}")
     if item.side or item.surfaces:
         _picture(ctx, item)
-    answer, right = _option(ctx, item, code), _option(ctx, item, good)
+    answer, right = option_name(ctx.t, item, code), option_name(ctx.t, item, good)
     answers = ctx.t("selftest.answers", answer=answer, right=right)
-    st.markdown(together(answers, _text(ctx, "why", item)))
+    st.markdown(together(answers, text(ctx.t, "why", item)))
 
 
 def _where_taught(ctx: Context, course: Course, topics: Sequence[str]) -> None:
     """Links to the steps that teach these topics."""
-    places = {
-        (lesson.id, step.id): (i, j)
-        for i, lesson in enumerate(course.lessons, 1) for j, step in enumerate(lesson.steps, 1)
-    }  # fmt: skip
-    wanted = dict.fromkeys(places[TOPICS[topic]] for topic in topics if TOPICS[topic] in places)
+    places = taught_at(course)
+    wanted = dict.fromkeys(places[topic] for topic in topics if topic in places)
     if not wanted:
         return
     st.markdown(ctx.t("selftest.where"))
@@ -285,12 +252,12 @@ def records(
         last = sitting.begun
         marked = zip(asked[phase], sitting.answers, sitting.marks(asked[phase]), strict=False)
         for n, (item, (code, at), right) in enumerate(marked, 1):
-            good = _option(ctx, item, next(iter(item.question.good)))
+            good = option_name(ctx.t, item, next(iter(item.question.good)))
             rows.append({
                 "set": name, "phase": phase, "form": sitting.form, "number": n, "topic": item.topic,
-                "edition": sitting.edition, "question": _text(ctx, "ask", item),
+                "edition": sitting.edition, "question": text(ctx.t, "ask", item),
                 "options": [str(option.fields["text"]) for option in item.question.options],
-                "answer": "" if code == UNSURE else _option(ctx, item, code), "right": int(right),
+                "answer": "" if code == UNSURE else option_name(ctx.t, item, code), "right": int(right),
                 "unsure": int(code == UNSURE), "begun": _exact(sitting.begun), "answered": _exact(at),
                 "seconds": at - last, "right_answer": good if "after" in sittings else "",
                 "model": DEFAULT_MODEL, "weights_sha256": told.sha256 or "", "cfviz": cfviz.__version__,
@@ -305,14 +272,14 @@ def _take(
 ) -> None:
     rows = records(ctx, model, name, sittings, asked)
     table = [[" / ".join(x) if isinstance(x, list) else x for x in row.values()] for row in rows]
-    text = json.dumps({"kind": "cfviz self-test", "answers": rows}, ensure_ascii=False, indent=1)
+    data = json.dumps({"kind": "cfviz self-test", "answers": rows}, ensure_ascii=False, indent=1)
     with st.container(horizontal=True, gap="small"):
         st.download_button(
             ctx.t("selftest.csv"), to_csv(COLUMNS, table), f"cfviz-selftest-{name}.csv", "text/csv",
             icon=":material/table_view:", on_click="ignore", key="selftest.csv",
         )  # fmt: skip
         st.download_button(
-            ctx.t("selftest.json"), text.encode(), f"cfviz-selftest-{name}.json", "application/json",
+            ctx.t("selftest.json"), data.encode(), f"cfviz-selftest-{name}.json", "application/json",
             icon=":material/data_object:", on_click="ignore", key="selftest.json",
         )  # fmt: skip
     st.caption(ctx.t("selftest.inside"))

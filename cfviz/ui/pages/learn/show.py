@@ -7,28 +7,24 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
-import numpy as np
 import streamlit as st
 from PIL import Image
 
 from cfviz.figures.live import attention, dense, embedding, position_bias
-from cfviz.figures.plots.lab import board
 from cfviz.lessons.course import Step
 from cfviz.lessons.figures import Order, made_up, order, state_of
 from cfviz.lessons.question import Question, Scene
-from cfviz.lessons.tensors import CONCAT, attention_block, changed, moved, parts_of, watched
+from cfviz.lessons.tensors import CONCAT, attention_block, watched
 from cfviz.measured import cel
 from cfviz.measured.dense import DenseSubject
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.interventions.language import to_url
 from cfviz.models.probes.embedding import layer
-from cfviz.stats import softmax
 from cfviz.ui.compute import keys
 from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.figures.dense import seen
 from cfviz.ui.figures.grouping import show_grouping
-from cfviz.ui.figures.lab_board import board_frame, part_address
+from cfviz.ui.figures.lab_board import board_frame
 from cfviz.ui.figures.position_bias import subject_of
 from cfviz.ui.session import forms
 from cfviz.ui.widgets.figure import (
@@ -41,7 +37,7 @@ from cfviz.ui.widgets.figure import (
     drive,
     living_figure,
 )
-from cfviz.words import figure_words, percent, short_name
+from cfviz.words import figure_words
 
 from .scenes import labelled
 
@@ -198,15 +194,9 @@ def _bias(ctx: Context, now: StepState) -> None:
 
 
 def _board(ctx: Context, now: StepState) -> None:
-    parts = parts_of(now.step.ask, now.scene, now.state)
-    places = [part_address(part) for part in parts]
-    codes = [option.code for option in now.question.options]
-    swap = now.step.ask == "kind_swap"
-    at = {} if swap else dict(zip(codes, places, strict=True))
+    asked = now.order
+    at: Mapping[str, str] = asked.quiz["at"]  # option -> place
     back = {place: code for code, place in at.items()}
-    found: dict[str, Any] = {"effects": None, "top": 1.0}
-    if not now.open:
-        found = _effects(ctx, now, parts, places)
 
     def commit() -> None:
         told = committed(name, forms.ANSWER) or {}
@@ -216,29 +206,14 @@ def _board(ctx: Context, now: StepState) -> None:
 
     name = now.name(now.step.ask)
     quiz = {
-        "id": now.id, "open": now.open and not swap, "places": places,
+        "id": now.id, "open": asked.quiz["open"], "places": asked.quiz["places"],
         "picked": [at[code] for code in now.picked if code in at],
         "right": [] if now.open else [at[code] for code in now.question.good if code in at],
     }  # fmt: skip
-    data = board_frame(ctx) | found
-    data |= {
-        "do": to_url(parts) if swap and not now.open else "", "how": "zero", "seq": 0, "measured": "zero",
-        "unit": "logit", "waits": False, "label": short_name(ctx.labels[now.scene.trace().top(1)[0][0]]),
-        "quiz": quiz,
-    }  # fmt: skip
-    LAB.show(data, name=name, on_commit=commit)
-
-
-def _effects(ctx: Context, now: StepState, parts: list[Any], places: list[str]) -> dict[str, Any]:
-    """The parts' colours: the effect of each on the answer's logit."""
-    logits, first = changed(now.scene, parts), now.scene.trace().top(1)[0][0]
-    probs = [percent(float(p)) for p in softmax(logits)[:, first]]
-    winners = ["" if w == first else short_name(ctx.labels[int(w)]) for w in logits.argmax(-1)]
-    return board(places, np.asarray(moved(now.scene, parts)), probs, winners)
+    LAB.show({**board_frame(ctx), **asked.to, "quiz": quiz}, name=name, on_commit=commit)
 
 
 def _scene(ctx: Context, now: StepState) -> None:
-    """What the segmenter answers; only once answered, also without each stage, beginning with a right one."""
     subject, _ = labelled(now.state["scene"], ctx.lang)
     name = now.name(ctx.lang)
     DENSE.show(_scene_packed(subject.source, name, ctx.lang, now.open, now, subject), name=name)
@@ -248,13 +223,11 @@ def _scene(ctx: Context, now: StepState) -> None:
 def _scene_packed(
     source: str, name: str, lang: str, asked: bool, _now: StepState, _subject: DenseSubject
 ) -> bytes:
-    told = seen(source, _subject).answer
-    views = told.views[:1] if asked else told.views
-    best = min(map(int, _now.question.good))
-    start = {} if asked else {"view": [view.without for view in views].index(best - 1)}
+    told, order = seen(source, _subject).answer, _now.order
     return dense.pack(
-        replace(told, views=views, names=_subject.names), strings=figure_words("dense", lang), start=start,
-        name=name, source=f"{source} {asked}", explained=False,
+        replace(told, views=told.views[: order.quiz["views"]], names=_subject.names),
+        strings=figure_words("dense", lang), start=order.to, name=name, source=f"{source} {asked}",
+        explained=False,
     ).data  # fmt: skip
 
 

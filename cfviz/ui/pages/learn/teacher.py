@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from cfviz.data.samples import sample
+from cfviz.lessons import selftest
 from cfviz.lessons.course import Course
 from cfviz.lessons.question import Scene
 from cfviz.ui.compute import models
@@ -23,7 +24,6 @@ from cfviz.ui.session.state import DEFAULT_PHOTO, OWN
 from cfviz.ui.widgets.photos import add_photos, photo_title
 from cfviz.words import LANGUAGES, short_name, translator
 
-from . import selftest
 from .worksheet import Sheet, worksheet
 
 BRING = "bring"  # parameter of a link: the reader's own photo that it is meant for

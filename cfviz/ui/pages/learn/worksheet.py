@@ -14,12 +14,11 @@ from cfviz.figures.theme import theme
 from cfviz.figures.uris import data_uri
 from cfviz.framing import size_text
 from cfviz.lessons.course import QUESTION_KINDS, Course, Step
+from cfviz.lessons.drawing import map_svg
 from cfviz.lessons.question import Question, RefusedError, Scene, grade, parse_token, place, token_at
 from cfviz.models.crossformer import recorded
 from cfviz.run import class_names
 from cfviz.words import marked, translator
-
-from .drawing import map_svg
 
 STYLE = "desk/worksheet.css"
 

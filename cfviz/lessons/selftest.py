@@ -28,6 +28,10 @@ PHASES, FORMS, ORDERS = ("before", "after"), ("A", "B"), ("ab", "ba")
 NAME = re.compile(r"[A-Za-z0-9-]{1,24}")
 UNSURE = "unsure"  # the answer "I do not know"
 MAX_SETS, MAX_SECONDS = 8, 2**40  # sets kept in a browser; largest time stamp that is believed
+COLUMNS = (  # of the files of results, one row per answer
+    "set", "phase", "form", "number", "topic", "edition", "question", "options", "answer", "right", "unsure",
+    "begun", "answered", "seconds", "right_answer", "model", "weights_sha256", "cfviz", "language",
+)  # fmt: skip
 CLEAR = 0.12  # by how much the nearest head must lead, as a share of the distance without any bias
 # topic -> the lesson and step that teach it
 TOPICS = {

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import cfviz
-from cfviz.lessons import load_lessons
-from cfviz.ui.pages.learn import progress, selftest
-from cfviz.ui.pages.learn.selftest import FORMS, TOPICS, UNSURE, Item, Sitting
+from cfviz.lessons import load_lessons, selftest
+from cfviz.lessons.selftest import FORMS, TOPICS, UNSURE, Item, Sitting
+from cfviz.ui.pages.learn import progress
 from cfviz.words import LANGUAGES, lookup, placeholders
 
 NO_MODEL: Any = None  # only the question on a position bias needs one
