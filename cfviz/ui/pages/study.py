@@ -36,7 +36,7 @@ MEASURES = (
 )  # fmt: skip
 ENOUGH = 0.02  # largest cost in accuracy at which a part counts as dispensable
 BY_CHANCE = 0.025  # share of 95 % intervals that lie below zero by chance when there is no effect
-MOST = 40  # lines in a figure
+MOST, PROJECTED = 40, 17  # lines in a figure, and in one on a projector's screen
 KEYS = ("subject", "part", "stage", "block", "index", "how", "measure", "value", "low", "high", "n", "json")
 LINES = "interventions.jsonl"  # in the folder of a job
 PHOTOS = "photos"  # the reader's own, in the folder of a job until it has ended
@@ -235,7 +235,8 @@ def show_explorer(ctx: Context, rows: Rows, names: dict[str, str], file: Path) -
     name = measure_name(ctx, measure)
     axis = ctx.t("study.axis_points", measure=name) if change and not plainly else name
     short = titles(ctx, rows, short_title)
-    shown = [(short[row["subject"]], row["value"], row["low"], row["high"]) for row in mine[:MOST]]
+    most = PROJECTED if ctx.settings.present else MOST
+    shown = [(short[row["subject"]], row["value"], row["low"], row["high"]) for row in mine[:most]]
     chart.show_figure(
         ctx, forest(shown, axis, ctx.theme, unit), "forest",
         code=_code(file, measure, wanted, at, down), table=(KEYS, [_counted(row) for row in mine]),

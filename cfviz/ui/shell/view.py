@@ -22,7 +22,9 @@ from cfviz.words import LANGUAGES, Translator
 NAME = "view"
 WITHOUT_PHOTO = ("grouping", "study")
 TURNS = {"next": 1, "back": -1}
-WORDS = ("label", "input", "input_help", "full", "full_help", "leave", "keys")
+WORDS = (
+    "label", "input", "input_help", "full", "full_help", "leave", "keys", "slide", "back_slide", "next_slide",
+)  # fmt: skip
 
 
 def show_tools(ctx: Context, place: tuple[int, int], steps: bool) -> int:
@@ -49,6 +51,8 @@ def show_tools(ctx: Context, place: tuple[int, int], steps: bool) -> int:
         "input": ctx.settings.pixels == "input",
         "photo": ctx.name not in WITHOUT_PHOTO,
         "present": ctx.settings.present,
+        "page": ctx.name,
+        "steps": steps,
         "back": steps or n > 1,
         "next": steps or n < of,
         "words": _words(ctx, "step" if steps else "page") | {"place": "" if steps else f"{n} / {of}"},

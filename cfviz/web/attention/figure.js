@@ -14,6 +14,7 @@ import { showPhoto } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
 import { vector } from "./vector.js";
 import { Zoom } from "../zoom/zoom.js";
+import { room } from "../deck/deck.js";
 
 const KINDS = ["sda", "lda"];
 
@@ -370,9 +371,10 @@ export class Figure {
     const { ui, stage, header } = this;
     const width = ui.left.clientWidth;
     if (!width) return;
-    const height = this.test?.room ?? Math.max(260, Math.min(640, window.innerHeight * 0.72));
     this.heads.fit();
     this.why.fit();
+    const usual = this.test?.room ?? Math.max(260, Math.min(640, window.innerHeight * 0.72));
+    const height = room(ui.map, usual, ...(this.test ? this.test.below : []));
     this.map.layout(
       { width, height },
       this.groups,

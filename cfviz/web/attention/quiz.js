@@ -26,8 +26,12 @@ export class Quiz {
 
   /** A height for the photo that keeps the text above it and the heads in sight. */
   get room() {
-    const share = this.what.panels?.includes("heads") ? 0.52 : 0.66;
-    return Math.max(260, window.innerHeight * (this.what.big ? share + 0.14 : share));
+    return Math.max(260, window.innerHeight * (this.what.panels?.includes("heads") ? 0.52 : 0.66));
+  }
+
+  /** What is below the photo: everything beside it elsewhere, unless the heads are above. */
+  get below() {
+    return this.what.panels?.includes("heads") ? [] : [this.figure.ui.right];
   }
 
   get blank() {

@@ -11,6 +11,7 @@ import { wear } from "../shared/paint.js";
 import { Zoom } from "../zoom/zoom.js";
 import { heatTables, SideView } from "./side.js";
 import { SvgPen } from "../shared/pen.js";
+import { room } from "../deck/deck.js";
 
 export class CompareFigure {
   constructor(parent, message, commit) {
@@ -204,8 +205,10 @@ export class CompareFigure {
   layOut() {
     const width = this.sides[0].root.clientWidth;
     if (!width) return;
+    const { h, w } = this.header.input;
+    const height = Math.min(...this.sides.map((side) => room(side.map, (560 * h) / w, this.legend)));
     for (const side of this.sides)
-      side.layOut(Math.min(width, 560), this.header.input, this.photo, this.theme, this.zoom);
+      side.layOut(Math.min(width, (height * w) / h), this.header.input, this.photo, this.theme, this.zoom);
     this.requestDraw();
   }
 

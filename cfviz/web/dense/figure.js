@@ -12,6 +12,7 @@ import { fill, together } from "../shared/text.js";
 import { Answer, CELL, reason } from "./answer.js";
 import { HeadBars, List, percentOf } from "./panels.js";
 import { drawScene, heatRaster, labelRaster, signedRaster } from "./scene.js";
+import { room } from "../deck/deck.js";
 
 const SORTS = ["score", "size", "class"];
 const NOTHING = { box: -1, row: -1, col: -1 };
@@ -160,6 +161,14 @@ export class DenseFigure {
     this.heads = new HeadBars(t, answer.stages, (place) => this.commitState(place));
     this.live = el("p.live", { "aria-live": "polite", role: "status" });
     this.left = el("div.left", {}, this.map, this.legend, this.showNote);
+    this.reasonsBox = el(
+      "section.dn-why",
+      { "aria-label": t.why, ...(this.header.explained ? { "data-slide": 2 } : { hidden: "" }) },
+      el("div.title", {}, el("h4", {}, t.why), el("span.note", {}, t.why_note)),
+      shows,
+      this.heads.note,
+      this.heads.body,
+    );
     this.root = el(
       "div.cf.dn",
       {},
@@ -182,21 +191,14 @@ export class DenseFigure {
           ),
           el(
             "section",
-            { "aria-label": t.list },
+            { "aria-label": t.list, "data-slide": 1 },
             el("div.title", {}, el("h4", {}, t.list), this.count),
             sortBox,
             this.list.body,
           ),
         ),
       ),
-      el(
-        "section.dn-why",
-        { "aria-label": t.why, hidden: this.header.explained ? null : "" },
-        el("div.title", {}, el("h4", {}, t.why), el("span.note", {}, t.why_note)),
-        shows,
-        this.heads.note,
-        this.heads.body,
-      ),
+      this.reasonsBox,
       el("p.note.keys", { id: "dn-keys" }, this.detects ? t.keys_boxes : t.keys_pixels),
       this.live,
     );
@@ -343,7 +345,7 @@ export class DenseFigure {
     const width = this.left.clientWidth;
     if (!width || !this.photo) return;
     const { h, w } = this.answer.input;
-    const height = Math.max(260, Math.min(600, window.innerHeight * 0.68));
+    const height = room(this.map, Math.max(260, Math.min(600, window.innerHeight * 0.68)), this.reasonsBox);
     this.scale = Math.min(width / w, height / h);
     this.pen.size(w * this.scale, h * this.scale);
     this.requestDraw();

@@ -11,6 +11,7 @@ import { colours, css } from "../shared/paint.js";
 import { fill } from "../shared/text.js";
 import { WHOLE, Zoom } from "../zoom/zoom.js";
 import { number, Rows, Vector } from "./panels.js";
+import { room } from "../deck/deck.js";
 
 const MEASURES = ["norm", "carried", "caused"];
 
@@ -75,10 +76,11 @@ export class EmbeddingFigure extends PlaneFigure {
       {},
       el("div", {}, ui.where, ui.how),
       this.rows.root,
-      el("div", {}, el("h4", {}, t.token_title), this.vector.root),
+      el("div", { "data-slide": 2 }, el("h4", {}, t.token_title), this.vector.root),
     );
     const title = el("div.title", {}, el("h4", {}, t.maps), el("span.note", {}, t.maps_note));
-    const maps = el("section", {}, title, ui.tiles);
+    const maps = el("section", { "data-slide": 2 }, title, ui.tiles);
+    this.rows.root.dataset.slide = 1;
     this.mount("em", ui, [ui.layers, ui.measures], el("div.body", {}, ui.left, ui.right, maps));
     this.showQuiz();
     this.layerChoice = new Choice(ui.layers, (i) => this.choose(i, {}, true));
@@ -239,8 +241,10 @@ export class EmbeddingFigure extends PlaneFigure {
 
   /** Place the photo in its box, at a size and from an edge. */
   arrange(shown) {
-    const height = Math.max(260, Math.min(600, window.innerHeight * (this.test ? 0.56 : 0.7)));
-    this.plane.layout({ width: this.ui.left.clientWidth, height }, this.cel, this.header.input, shown);
+    const { left, map, right } = this.ui;
+    const usual = Math.max(260, Math.min(600, window.innerHeight * (this.test ? 0.56 : 0.7)));
+    const height = room(map, usual, ...(this.test ? [right] : []));
+    this.plane.layout({ width: left.clientWidth, height }, this.cel, this.header.input, shown);
   }
 
   /** Show the part of the photo that the reader asked for. */

@@ -6,6 +6,7 @@ import { CanvasPen } from "../shared/pen.js";
 
 export const RULER = 14; // pixels for the numbers of rows and columns
 const MARGIN = 8; // pixels around a map
+export const EDGES = RULER + 2 * MARGIN; // pixels above and below a map with numbers
 
 /** The cells of an H x W map, padded to Hp x Wp and fitted into a box, in whole pixels if there is room. */
 export class Lattice {

@@ -76,7 +76,7 @@ export class Example {
       el("div.bar", {}, ...Object.values(this.fields).map((f) => f.root), this.again),
       el(
         "div.triple",
-        {},
+        { "data-slide": 3 },
         el(
           "div",
           {},
@@ -90,6 +90,8 @@ export class Example {
       ),
       this.axes.root,
     );
+    this.axes.root.dataset.slide = 4;
+    this.plate.look.dataset.slide = 3;
     this.refill();
   }
 

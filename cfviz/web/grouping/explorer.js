@@ -2,10 +2,11 @@
 
 import { el, say } from "../shared/markup.js";
 import { fill } from "../shared/text.js";
-import { Board, Lattice, RULER } from "./board.js";
+import { Board, EDGES, Lattice, RULER } from "./board.js";
 import { crossformer, digits, multiplyAdds, vit } from "./geo.js";
 import { whole } from "../shared/maths.js";
 import { compact, Facts, Plate, times } from "./parts.js";
+import { room } from "../deck/deck.js";
 
 export class Explorer {
   constructor(app) {
@@ -40,9 +41,15 @@ export class Explorer {
     this.right = el(
       "div.right",
       {},
-      el("div", {}, this.headline, this.address, this.digits),
+      el("div", { "data-slide": 1 }, this.headline, this.address, this.digits),
       this.facts.root,
-      el("div.costs", {}, el("h4", {}, t.cost), ...this.costs.map((c) => c.root), this.ratio),
+      el(
+        "div.costs",
+        { "data-slide": 2 },
+        el("h4", {}, t.cost),
+        ...this.costs.map((c) => c.root),
+        this.ratio,
+      ),
     );
     this.plate.body.append(el("div.body", {}, this.left, this.right));
   }
@@ -54,7 +61,9 @@ export class Explorer {
     // In a lesson, the counts below stay in sight.
     const fit = app.data.lesson ? Math.max(300, window.innerHeight * 0.5) : 620;
     const width = Math.min(this.left.clientWidth - RULER, fit);
-    const lattice = new Lattice(g.H, g.W, g.Hp, g.Wp, width, Math.min(620, Math.max(320, width)));
+    const usual = Math.min(620, Math.max(320, width)) + EDGES;
+    const height = room(this.board.box, usual, ...(app.data.lesson ? [this.right] : [])) - EDGES;
+    const lattice = new Lattice(g.H, g.W, g.Hp, g.Wp, width, height);
     this.board.fit(lattice, RULER);
     this.drawBackground(this.board.base, lattice);
     this.tally();

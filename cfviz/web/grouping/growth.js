@@ -2,10 +2,11 @@
 
 import { Choice, el, say } from "../shared/markup.js";
 import { fill } from "../shared/text.js";
-import { Board, Lattice } from "./board.js";
+import { Board, EDGES, Lattice } from "./board.js";
 import { arrival } from "./geo.js";
 import { whole } from "../shared/maths.js";
 import { Plate } from "./parts.js";
+import { room } from "../deck/deck.js";
 
 const BLOCKS = 6;
 const METHODS = ["crossformer", "swin", "pvt", "twins", "vit"];
@@ -113,7 +114,8 @@ export class Growth {
   layOut() {
     const { h: H, w: W } = this.app.state;
     const width = Math.min(this.left.clientWidth, 560);
-    const lattice = new Lattice(H, W, H, W, width, Math.min(520, Math.max(300, width)));
+    const usual = Math.min(520, Math.max(300, width)) + EDGES;
+    const lattice = new Lattice(H, W, H, W, width, room(this.board.box, usual) - EDGES);
     this.board.fit(lattice);
     this.draw();
   }

@@ -14,6 +14,7 @@ import { Field } from "./parts.js";
 const MEMORY = "cfviz.grouping"; // on window: keeps the state while the tab is open, across the app's pages
 const KINDS = ["sda", "lda"];
 const FORMS = ["regions", "whole"];
+const VIEWS = [[1, 2], [3, 4], [5], [6, 7]]; // of a presenter, by figure
 const MAP = ["h", "w", "g", "i", "c", "form"]; // what tells one map on offer from another
 const CHANNELS = [32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
 const PRESETS = [
@@ -129,6 +130,7 @@ class App {
       : [new Explorer(this), new Example(this), new Growth(this), new Methods(this)];
     const [first, ...others] = this.figures;
     first.plate.root.insertBefore(controls, first.plate.body);
+    if (!lesson) this.figures.forEach((one, n) => (one.plate.root.dataset.slide = VIEWS[n].join(" ")));
     this.keys = el("p.note.keys", {}, t.keys);
     first.plate.body.after(this.keys);
     this.live = el("p.live", { "aria-live": "polite", role: "status" });
@@ -317,8 +319,16 @@ class App {
     return stated.includes(name) || (stated.includes("all") && !stated.includes(`-${name}`));
   }
 
+  /** A presenter sees one figure at a time, opened; the link stays as it is. */
+  present(number) {
+    this.projected = number;
+    this.figures.forEach(({ plate }, n) => {
+      if (n) plate.root.open = number ? VIEWS[n].includes(number) : this.opens(plate.name);
+    });
+  }
+
   turned(name, open) {
-    if (open === this.opens(name)) return;
+    if (this.projected || open === this.opens(name)) return;
     const others = (this.state.open ?? "")
       .split(".")
       .filter((one) => one && one !== name && one !== `-${name}`);

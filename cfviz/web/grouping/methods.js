@@ -2,10 +2,13 @@
 
 import { el, say } from "../shared/markup.js";
 import { fill } from "../shared/text.js";
-import { Board, Lattice } from "./board.js";
+import { Board, EDGES, Lattice } from "./board.js";
 import { heard, multiplyAdds } from "./geo.js";
 import { whole } from "../shared/maths.js";
 import { compact, Plate } from "./parts.js";
+import { room } from "../deck/deck.js";
+
+const GAP = 26; // pixels below a row of maps
 
 export class Methods {
   constructor(app) {
@@ -56,17 +59,22 @@ export class Methods {
       el("span.num", {}, el("i.open"), t.cost_total),
     );
     this.note = el("p.note.under");
+    this.grid.dataset.slide = 6;
     this.plate.body.append(
       this.grid,
-      el("h4", {}, t.cost_axis),
       el(
-        "div.ranks",
-        { role: "list" },
-        head,
-        ...this.rows.map((r) => r.root),
-        el("div.ledger.last", {}, el("span"), this.ticks),
+        "div",
+        { "data-slide": 7 },
+        el("h4", {}, t.cost_axis),
+        el(
+          "div.ranks",
+          { role: "list" },
+          head,
+          ...this.rows.map((r) => r.root),
+          el("div.ledger.last", {}, el("span"), this.ticks),
+        ),
+        this.note,
       ),
-      this.note,
     );
   }
 
@@ -84,8 +92,11 @@ export class Methods {
     const columns = this.grid.clientWidth > 760 ? 4 : 2;
     this.grid.style.setProperty("--columns", columns);
     const width = (this.grid.clientWidth - (columns - 1) * 20) / columns;
+    const rows = this.cells.length / columns; // a presenter sees them all at once
+    const words = Math.max(...this.cells.map((cell) => cell.root.offsetHeight - cell.board.box.offsetHeight));
+    const height = Math.min(width, 300, room(this.grid, Infinity) / rows - words - GAP - EDGES);
     this.cells.forEach((cell) => {
-      const lattice = new Lattice(H, W, H, W, width, Math.min(width, 300));
+      const lattice = new Lattice(H, W, H, W, width, height);
       cell.board.fit(lattice);
       this.drawBackground(cell.board.base, lattice);
     });

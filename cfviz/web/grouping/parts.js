@@ -38,11 +38,12 @@ export class Plate {
       button(t.save_numbers, () => this.csv(), t.csv_help),
     );
     const title = el("h3", { id: `gr-${name}` }, t[`${name}_title`]);
+    this.look = el("p.look", {}, t[`${name}_look`]);
     this.root = el(
       app ? "details.plate" : "section.plate",
       { "aria-labelledby": `gr-${name}` },
       app ? el("summary", {}, title, el("span", {}, t[`${name}_inside`])) : title,
-      el("p.look", {}, t[`${name}_look`]),
+      this.look,
       this.body,
       tools,
     );

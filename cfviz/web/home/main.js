@@ -92,6 +92,7 @@ function create(box, data) {
       const fresh = state.data?.id !== data.id;
       state.data = data;
       for (const [name, value] of Object.entries(data.css)) host.style.setProperty(`--${name}`, value);
+      host.style.setProperty("--shape", data.stages[0].W / data.stages[0].H);
       if (fresh) {
         state.stage = Math.min(state.stage, data.stages.length - 1);
         const { blocks } = data.stages[state.stage];
@@ -152,7 +153,7 @@ function markup(data) {
     .join("");
   return `
     <div class="top">
-      <div class="photo">
+      <div class="photo" data-slide="1">
         <div class="frame" data-style="aspect-ratio:${W}/${H}" tabindex="0" role="application"
           aria-label="${esc(t.photo_label)}">
         <img alt="${esc(data.photo_alt)}"><canvas aria-hidden="true"></canvas></div></div>
@@ -161,12 +162,12 @@ function markup(data) {
         <div class="legend"><span><i class="q"></i>${esc(t.query)}</span>
           <span><i class="sda"></i>${esc(t.sda)}</span><span><i class="lda"></i>${esc(t.lda)}</span>
           <span>${esc(t.hint)}</span></div>
-        <div class="answer">${answer(data, bars)}
+        <div class="answer" data-slide="1">${answer(data, bars)}
           <p class="note">${esc(data.weights)}</p></div>
-        <div class="more"></div>
+        <div class="more" data-slide="0"></div>
       </div>
     </div>
-    <div class="stages">${stages}</div>`;
+    <div class="stages" data-slide="2">${stages}</div>`;
 }
 
 /** The likeliest classes, what is known about them, and a list of all; `known` is HTML from Python. */

@@ -120,6 +120,8 @@ export class OffsetMap {
 }
 
 /** A surface as a solid that is turned by dragging or with the arrow keys, and `beside` with it. */
+export const SOLID = 0.82; // a solid's height, of its width
+
 export class Solid {
   constructor(label) {
     this.canvas = el("canvas.pb-solid", { tabindex: 0, role: "application", "aria-label": label });
@@ -154,7 +156,7 @@ export class Solid {
 
   draw(values, Gh, Gw, top, look, width) {
     const ratio = Math.min(2, window.devicePixelRatio || 1);
-    const [w, h] = [Math.round(width * ratio), Math.round(width * 0.82 * ratio)];
+    const [w, h] = [Math.round(width * ratio), Math.round(width * SOLID * ratio)];
     if (this.canvas.width !== w || this.canvas.height !== h) [this.canvas.width, this.canvas.height] = [w, h];
     this.canvas.style.width = `${w / ratio}px`;
     Object.assign(this, { values, Gh, Gw, top, look, ratio });

@@ -4,11 +4,12 @@ import { el, say } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
 import { rove } from "../shared/near.js";
 import { fill, together } from "../shared/text.js";
-import { entryAt, OffsetMap, Section, Solid } from "./drawing.js";
+import { entryAt, OffsetMap, Section, Solid, SOLID } from "./drawing.js";
 import { fine, legendOf, pasted, span } from "./frame.js";
 import { FAINT, FLOOR, Part, Thumb } from "./part.js";
 import { farthest } from "./surface_maths.js";
 import { SvgPen } from "../shared/pen.js";
+import { room } from "../deck/deck.js";
 
 const ORDERS = ["number", "near", "horizontal", "diagonal", "shifted", "decay", "spread"];
 const MEASURES = {
@@ -46,7 +47,7 @@ export class SurfacesPart extends Part {
       value: el("b.value.num"),
       where: el("p.looks"),
       entry: el("p.note"),
-      facts: el("p.pb-facts"),
+      facts: el("p.pb-facts", { "data-slide": 2 }),
       flat: el("p.pb-flat", { hidden: "" }),
       note: el("p.note.under"),
     });
@@ -54,13 +55,16 @@ export class SurfacesPart extends Part {
     this.all = el("div.pb-all.pb-fold");
     const ways = ["order", "reach", "scale", "raw"].map((name) => this.choices[name].box);
     for (const box of ways) box.classList.add("pb-fold");
+    const solid = [el("h4", {}, t.solid), this.solid.canvas, el("p.note", { "data-slide": 0 }, t.solid_note)];
+    this.solidBox = el("div", { "data-slide": 2 }, ...solid);
+    this.sections = el("div.pb-sections", { "data-slide": 2 }, this.across.root, this.along.root);
     this.headsNote = el("span.note");
     this.allNote = el("span.note.pb-fold");
     root.append(
       el("div.bar", {}, this.blockBox.box, ...ways, this.fold(t.ways, ways), el("span.gap"), this.takeaway()),
       el(
         "div.body",
-        {},
+        { "data-slide": "1 2" },
         el("div.left", {}, this.map.root, this.scaleBar.root, this.note),
         el(
           "div.right",
@@ -68,14 +72,19 @@ export class SurfacesPart extends Part {
           el("div.readout", {}, this.value, this.where, this.entry),
           this.facts,
           this.flat,
-          el("div", {}, el("h4", {}, t.solid), this.solid.canvas, el("p.note", {}, t.solid_note)),
-          el("div.pb-sections", {}, this.across.root, this.along.root),
+          this.solidBox,
+          this.sections,
         ),
       ),
-      el("section", {}, el("div.title", {}, el("h4", {}, t.heads), this.headsNote), this.heads),
       el(
-        "section",
-        {},
+        "section.pb-heads",
+        { "data-slide": 1 },
+        el("div.title", {}, el("h4", {}, t.heads), this.headsNote),
+        this.heads,
+      ),
+      el(
+        "section.pb-every",
+        { "data-slide": 3 },
         el("div.title", {}, el("h4", {}, t.all_blocks), this.allNote),
         this.fold(t.every_head, [this.all, this.allNote]),
         this.all,
@@ -126,15 +135,16 @@ export class SurfacesPart extends Part {
     const values = this.view(this.head);
     this.blockBox.choose(state.block);
     for (const name of ["reach", "scale", "order", "raw"]) this.choices[name].choose(state[name]);
-    const room = this.map.root.parentElement.clientWidth;
-    this.map.draw(values, far, far, top, look, Math.min(room, Math.max(260, window.innerHeight * 0.48)));
+    const wide = this.map.root.parentElement.clientWidth;
+    const side = room(this.map.root, Math.max(260, window.innerHeight * 0.48));
+    this.map.draw(values, far, far, top, look, Math.min(wide, side));
     this.solid.draw(
       values,
       far,
       far,
       top,
       look,
-      Math.min(this.facts.parentElement.clientWidth, Math.max(300, window.innerHeight * 0.35)),
+      Math.min(this.facts.parentElement.clientWidth, this.solidRoom()),
     );
     this.scaleBar.say(top);
     const [twice, own] = [block.mlp ? t.note_twice : t.note_twice_table, t.note_trained];
@@ -163,6 +173,12 @@ export class SurfacesPart extends Part {
     this.sayFlat(top);
     this.thumbs(top);
     this.overview();
+  }
+
+  /** A width for the solid. */
+  solidRoom() {
+    const usual = Math.max(300, window.innerHeight * 0.35);
+    return room(this.solid.canvas, SOLID * usual, this.sections) / SOLID;
   }
 
   /** Say so if the head hardly uses position, so that coloured noise is not read as a pattern. */

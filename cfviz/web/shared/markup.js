@@ -123,6 +123,7 @@ export function build(t, takes) {
   ui.keys = el("p.note.keys", { id: "cf-keys" }, t.keys);
   ui.live = el("p.live", { "aria-live": "polite", role: "status" });
   ui.left = el("div.left", {}, ui.map, el("div.below", {}, ui.legend, ui.zoom), ui.legendNote);
+  [ui.heads, ui.why, ui.blocks].forEach(({ box }, n) => (box.dataset.slide = n + 1));
   ui.right = el("div.right", {}, ui.readout, ui.heads.box, ui.why.box);
   ui.root = el(
     "div.cf",

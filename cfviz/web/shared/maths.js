@@ -89,7 +89,7 @@ export function whole(n) {
   return Math.round(n).toLocaleString("en-US");
 }
 
-/** A share as text with three significant digits: "8.12 %", "0.0312 %". */
+/** A share as text with three significant digits, two below one per cent: "8.12 %", "0.51 %". */
 export function percent(p) {
   if (p === 0) return "0\u00a0%";
   const x = 100 * p;
@@ -98,7 +98,7 @@ export function percent(p) {
       .toExponential(1)
       .replace("e-", " × 10⁻")
       .replace(/⁻(\d+)/, (_, d) => `⁻${raised(d)}`)}\u00a0%`;
-  return `${x >= 99.95 ? x.toFixed(1) : x.toPrecision(3)}\u00a0%`;
+  return `${x >= 99.95 ? x.toFixed(1) : x.toPrecision(x < 0.995 ? 2 : 3)}\u00a0%`;
 }
 
 /** A number with its sign, in as many digits as it needs: "+1.32", "−0.0045". */

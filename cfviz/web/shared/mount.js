@@ -1,11 +1,15 @@
 // Where a figure meets Streamlit: made once, told of each new message, closed at the end.
 
+import { enter, leave } from "../deck/deck.js";
+
 const WIDGETS = ["crop-host", "desk", "picker-host", "view"]; // beside the figures
 
 /** Mark the place of a figure on the page: a presenter shows the figure only. */
 function whole(box) {
   const outside = box.getRootNode().host ?? box;
-  outside.closest('[data-testid="stElementContainer"]')?.setAttribute("data-cf-figure", "");
+  const place = outside.closest('[data-testid="stElementContainer"]');
+  place?.setAttribute("data-cf-figure", "");
+  return place;
 }
 
 /**
@@ -13,7 +17,8 @@ function whole(box) {
  *
  * A figure has `root`, the element it draws, and `load(data)`, which takes a new message. It may have
  * `applyTheme()`, which takes the colours of the theme around it, `close()`, which stops its clocks and
- * observers, and `leave()`, which ends what `make` let listen for it on the page.
+ * observers, `leave()`, which ends what `make` let listen for it on the page,
+ * and `present(number)`, which is told the view that a presenter sees, 0 for none.
  *
  * In a file and in a notebook nobody answers: `setStateValue` is missing, and so is the third argument of
  * `make`. A figure that asks for a click which Python answers asks only where the function is there.
@@ -27,7 +32,7 @@ export function onPage(host, make, run) {
   return (streamlit) => {
     const { parentElement, data, setStateValue } = streamlit;
     const box = parentElement.querySelector(`.${host}`) ?? parentElement;
-    if (!WIDGETS.includes(host)) whole(box);
+    const place = WIDGETS.includes(host) ? null : whole(box);
     const commit = setStateValue && ((state) => setStateValue("commit", state));
     let figure = shown.get(box);
     if (figure?.root.isConnected) {
@@ -39,7 +44,9 @@ export function onPage(host, make, run) {
       shown.set(box, figure);
     }
     run?.(figure, streamlit);
+    if (place) enter(place, figure);
     return () => {
+      if (place) leave(place, figure);
       figure.leave?.();
       figure.close?.();
       shown.delete(box);

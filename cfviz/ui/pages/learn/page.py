@@ -162,9 +162,7 @@ def step_state(ctx: Context, course: Course, at: tuple[int, int]) -> StepState:
     picked = given.get(key) or accepted(question, _picked(id, about_key))
     words = {name: ctx.t(f"learn.map_{name}") for name in ("label", "on", "off")}  # the browser fills them in
     heard = partial(keep_picks, about_key)
-    return StepState(
-        step, about, question, picked, key not in given, id, about_key, words, heard, ctx.settings.present
-    )
+    return StepState(step, about, question, picked, key not in given, id, about_key, words, heard)
 
 
 def answer_key(ctx: Context, at: tuple[int, int]) -> str:

@@ -59,7 +59,6 @@ class StepState:
         source: A cache key of photo, model and size.
         words: The map's labels for screen readers: "label", "on", "off".
         take: Called with (id, picked) when the reader picks something.
-        big: Whether the page is projected.
     """
 
     step: Step
@@ -71,7 +70,6 @@ class StepState:
     source: str
     words: Mapping[str, str]
     take: Callable[[str, list[str]], None]
-    big: bool = False
 
     @property
     def state(self) -> dict[str, Any]:
@@ -127,7 +125,7 @@ def _living(ctx: Context, now: StepState) -> None:
         photo = _middle(photo)
     packed = _packed(now.source, name, ctx.lang, stride, units, photo)
     living_figure(packed, name=name, on_commit=_listen(name, now), driver=False)
-    _drive(name, now, big=now.big, words=dict(now.words))
+    _drive(name, now, words=dict(now.words))
 
 
 def _middle(photo: Image.Image) -> Image.Image:
