@@ -130,6 +130,7 @@ def test_a_lesson_fills_the_screen_and_its_sandbox_links_back(app: Any, open_pag
     page.get_by_role("button", name="Leave full screen").click()
     page.wait_for_function("() => !document.fullscreenElement && !location.search.includes('present')")
     rest(page)
+    expect(page.locator('[data-testid="stSidebar"]')).to_be_visible()
     page.get_by_text("Explore freely: Grouping tokens").click()
     page.wait_for_url("**/grouping?*", timeout=30_000)
     assert "photo=cat" in page.url

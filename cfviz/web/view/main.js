@@ -47,8 +47,9 @@ function open(box, first) {
     showInput(chosen);
   }
   function leave() {
+    // Once: a second request would bring the link of before the first, and the page would stay as it is.
     if (document.fullscreenElement) document.exitFullscreen();
-    tools.ask("leave");
+    else tools.ask("leave");
   }
 
   /** Go to the next view of the page or back; from the last or first, to another page. */
