@@ -2,12 +2,15 @@
 
 The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays behind it. The header:
 
-    id, name, input {"h", "w"}, photo {"of", "w", "h", "file"}, palette, strings
+    id, name, source, input {"h", "w"}, photo {"of", "w", "h", "file"}, palette, strings
     start {"cel", "measure", "row", "col"}
     cels  [{"stage", "H", "W" (tokens), "stride" (pixels per token), "unit" (pixels per step of a kernel),
             "kernels" [{"k", "channels", "macs" (for the whole photo)}],
             "norm", "carried", "caused" float32 (K, H*W), "codes" int8 (H*W, C), "step" float32 (C,):
             channel = codes * step, off by at most half a step}]
+
+A large message is sent in two: the first has the photo and one measure of one layer, and none of the other
+arrays; the second, `rest`, has all layers whole and only `name` and `source` beside them.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from cfviz.geometry import CEL_STRIDES
 from . import message
 
 MEASURES = ("norm", "carried", "caused")
+ALL = (*MEASURES, "codes", "step")  # the arrays of a layer
+AT_ONCE = 2_000_000  # bytes of arrays that are sent in one message
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ def pack(
     strings: Mapping[str, str],
     start: Mapping[str, Any] | None = None,
     name: str = "embedding",
+    source: str = "",
+    only: tuple[int, str] | None = None,
 ) -> bytes:
     """Pack the figure's message.
 
@@ -81,6 +88,8 @@ def pack(
         strings: The figure's words.
         start: Any of `cel`, `measure`, `row` and `col`.
         name: The figure's own name.
+        source: The photo and the model; a `rest` with the same source is accepted.
+        only: Number of a layer and a measure, to leave out all other arrays.
     """
     if not cels:
         raise ValueError("there is no layer to show; expected at least one Cel")
@@ -88,21 +97,52 @@ def pack(
     picture = arrays.picture(photo)
     header: dict[str, Any] = {
         "name": name,
+        "source": source,
         "input": {"h": photo.height, "w": photo.width},
         "photo": picture,
-        "cels": [_cel(cel, arrays) for cel in cels],
+        "cels": [_cel(cel, arrays, _wanted(n, only)) for n, cel in enumerate(cels)],
     }
     begin = {"cel": 0, "measure": "carried", **(start or {})}
     colours = {"kernels": theme.KERNEL_COLOURS}
     return message.pack(header, arrays, strings=strings, start=begin, colours=colours).data
 
 
-def _cel(cel: Cel, arrays: message.Arrays) -> dict[str, Any]:
+def rest(cels: Sequence[Cel], *, name: str = "embedding", source: str = "") -> bytes:
+    """Pack all layers for a figure whose first message left most of them out.
+
+    Args:
+        cels: The layers of that message.
+        name: The figure's own name.
+        source: As in that message.
+    """
+    arrays = message.Arrays()
+    header = {"name": name, "source": source, "cels": [_cel(cel, arrays, ALL) for cel in cels]}
+    return message.pack(header, arrays, strings={}).data
+
+
+def is_large(cels: Sequence[Cel]) -> bool:
+    """Whether the layers are too large for one message."""
+    return sum(cel.tokens.size + 4 * len(MEASURES) * cel.norm.size for cel in cels) > AT_ONCE
+
+
+def _wanted(n: int, only: tuple[int, str] | None) -> Sequence[str]:
+    """The names of the arrays of layer `n` that a message has."""
+    if only is None:
+        return ALL
+    return only[1:] if n == only[0] else ()
+
+
+def _cel(cel: Cel, arrays: message.Arrays, wanted: Sequence[str]) -> dict[str, Any]:
     H, W, C = cel.tokens.shape
-    codes, step = quantise(cel.tokens.reshape(H * W, C))
     unit = int(np.prod(CEL_STRIDES[: cel.stage]))
     kernels = zip(cel.kernels, cel.channels, cel.macs, strict=True)
-    flat = {name: getattr(cel, name).reshape(len(cel.kernels), -1).astype(np.float32) for name in MEASURES}
+    flat = {
+        name: getattr(cel, name).reshape(len(cel.kernels), -1).astype(np.float32)
+        for name in MEASURES
+        if name in wanted
+    }
+    if "codes" in wanted:
+        flat["codes"], flat["step"] = quantise(cel.tokens.reshape(H * W, C))
     return {
         "stage": cel.stage,
         "H": H,
@@ -110,7 +150,5 @@ def _cel(cel: Cel, arrays: message.Arrays) -> dict[str, Any]:
         "unit": unit,
         "stride": unit * CEL_STRIDES[cel.stage],
         "kernels": [{"k": k, "channels": d, "macs": int(m)} for k, d, m in kernels],
-        "codes": arrays.array(codes),
-        "step": arrays.array(step),
         **{name: arrays.array(values) for name, values in flat.items()},
     }

@@ -36,6 +36,11 @@ LARGE, SEEN = 360, 240  # the whole photo at most, and the pixels that the model
 
 def show_prediction(ctx: Context, trace: Trace) -> None:
     """The crop the model saw, with the likeliest classes beside it."""
+    with st.container(key="cf-predict"):
+        _show_prediction(ctx, trace)
+
+
+def _show_prediction(ctx: Context, trace: Trace) -> None:
     left, right = st.columns([5, 7], gap="large")
     with left:
         title, seen = photo_title(ctx.t, ctx.settings.photo), shown(ctx)

@@ -8,6 +8,7 @@ import { Choice, el, say, segmented } from "../shared/markup.js";
 import { clip, signed } from "../shared/maths.js";
 import { STEPS } from "../shared/near.js";
 import { colours, css } from "../shared/paint.js";
+import { decode } from "../shared/payload.js";
 import { fill } from "../shared/text.js";
 import { WHOLE, Zoom } from "../zoom/zoom.js";
 import { number, Rows, Vector } from "./panels.js";
@@ -28,16 +29,19 @@ export class EmbeddingFigure extends PlaneFigure {
   read(array, first) {
     const { header } = this;
     this.before = first ? undefined : this.cel; // the layer that row and column refer to
-    this.cels = header.cels.map((cel) => {
-      const maps = Object.fromEntries(
-        MEASURES.map((name) => [name, split(array(cel[name]), cel.kernels.length)]),
-      );
-      return { ...cel, ...maps, codes: array(cel.codes), step: array(cel.step) };
+    // A large message has one layer only: those that followed it before, in another language, are kept.
+    const known = !first && header.source === this.source ? this.cels : [];
+    this.source = header.source;
+    this.cels = header.cels.map((cel, n) => {
+      const made = opened(cel, array);
+      return made.codes || !known[n]?.codes ? made : known[n];
     });
     this.heat = colours(header.palette.sequential);
     this.signed = colours(header.palette.diverging);
     this.signedCss = css(this.signed);
     if (first) this.state = { ...this.state, ...header.start };
+    this.wanted = null;
+    this.settleFor();
   }
 
   begin(first) {
@@ -46,6 +50,45 @@ export class EmbeddingFigure extends PlaneFigure {
 
   get file() {
     return `cfviz-cel-${this.cel.stage + 1}`;
+  }
+
+  /** Show what is there until the rest arrives, then what the reader had chosen. */
+  settleFor() {
+    const { cel: i, measure } = this.state;
+    if (this.cels[i]?.[measure] || this.cels.every((cel) => cel.codes)) return;
+    const there = this.cels.findIndex((cel) => MEASURES.some((name) => cel[name]));
+    this.state = {
+      ...this.state,
+      cel: there,
+      measure: MEASURES.find((name) => this.cels[there][name]),
+      kernel: null,
+      channel: null,
+    };
+    this.wanted = () => {
+      this.set({ measure });
+      this.choose(i);
+    };
+  }
+
+  /** Take the layers that the first message left out, then do what the reader asked for meanwhile. */
+  join(message) {
+    if (this.cels.every((cel) => cel.codes)) return;
+    const { header, array } = decode(message);
+    if (header.source !== this.header.source) return;
+    this.cels = header.cels.map((cel) => opened(cel, array));
+    delete this.ui.root.dataset.waits;
+    const { wanted } = this;
+    this.wanted = null;
+    if (wanted) wanted();
+    else this.layOut();
+  }
+
+  /** Whether a measure of a layer is there; if not, `act` once it is. */
+  has(cel, measure, act) {
+    if (cel[measure]) return true;
+    this.wanted = act;
+    this.ui.root.dataset.waits = "";
+    return false;
   }
 
   elements() {
@@ -162,6 +205,7 @@ export class EmbeddingFigure extends PlaneFigure {
 
   choose(i, at = {}, commit = false, before = this.cel ?? this.cels[0]) {
     const next = this.cels[i] ?? this.cels[0];
+    if (!this.has(next, this.state.measure, () => this.choose(i, at, commit))) return;
     const { row, col } = this.state;
     const place = {
       row: Math.floor(((row + 0.5) * next.H) / before.H),
@@ -201,6 +245,7 @@ export class EmbeddingFigure extends PlaneFigure {
   set(change, commit = false) {
     const before = this.state;
     const next = { ...before, ...change };
+    if (!this.has(this.cel, next.measure, () => this.set(change, commit))) return;
     this.state = { ...next, row: clip(next.row, this.cel.H), col: clip(next.col, this.cel.W) };
     if (this.state.measure !== before.measure) this.layOut();
     else if (this.state.kernel !== before.kernel || this.state.channel !== before.channel)
@@ -265,7 +310,7 @@ export class EmbeddingFigure extends PlaneFigure {
   drawBackground() {
     const { state, cel, plane, t, ui } = this;
     if (!plane.pen) return;
-    const C = cel.step.length;
+    const C = cel.step?.length;
     let [values, table, low, high, note] = [null, this.heat, 0, this.high, t.photo_note];
     if (state.channel !== null) {
       values = Float32Array.from(
@@ -384,6 +429,15 @@ export class EmbeddingFigure extends PlaneFigure {
     clearTimeout(this.speech);
     clearTimeout(this.later);
   }
+}
+
+/** A layer of a message with its arrays; null for those that the message leaves out. */
+function opened(cel, array) {
+  const read = (name) => (cel[name] ? array(cel[name]) : null);
+  const maps = Object.fromEntries(
+    MEASURES.map((name) => [name, cel[name] ? split(read(name), cel.kernels.length) : null]),
+  );
+  return { ...cel, ...maps, codes: read("codes"), step: read("step") };
 }
 
 function split(values, parts) {

@@ -151,12 +151,12 @@ export class Vector {
     this.root = el("div.em-token", {}, this.canvas, this.line);
     const which = (e) =>
       Math.max(0, Math.min(this.count - 1, Math.floor((e.offsetX / this.canvas.clientWidth) * this.count)));
-    this.canvas.addEventListener("pointermove", (e) => onChannel(which(e)));
+    this.canvas.addEventListener("pointermove", (e) => this.count && onChannel(which(e)));
     this.canvas.addEventListener("pointerleave", () => onChannel(null));
-    this.canvas.addEventListener("click", (e) => onHold(which(e)));
+    this.canvas.addEventListener("click", (e) => this.count && onHold(which(e)));
     this.canvas.addEventListener("keydown", (e) => {
       const step = { ArrowRight: 1, ArrowLeft: -1, ArrowUp: 1, ArrowDown: -1 }[e.key];
-      if (!step) return;
+      if (!step || !this.count) return;
       e.preventDefault();
       onHold(Math.max(0, Math.min(this.count - 1, (this.shown ?? -1) + step)), true);
     });
@@ -164,6 +164,7 @@ export class Vector {
 
   paint(cel, token, table, colours, theme, channel) {
     const { codes, step, kernels } = cel;
+    if (!codes) return this.clear(); // on their way
     const C = step.length;
     Object.assign(this, { count: C, shown: channel });
     const [pen, wide] = [fit(this.canvas, 46), this.canvas.clientWidth];
@@ -197,6 +198,12 @@ export class Vector {
         error: (step[channel] / 2).toPrecision(1),
       }),
     );
+  }
+
+  clear() {
+    this.count = 0;
+    fit(this.canvas, 46).clearRect(0, 0, this.canvas.clientWidth, 46);
+    this.showNote("\u00a0");
   }
 
   showNote(text) {

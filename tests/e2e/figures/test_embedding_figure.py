@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from cfviz import point_names
 from cfviz.analysis.embedding import kernel_norms
-from cfviz.figures.live.embedding import MEASURES, pack, quantise
+from cfviz.figures.live.embedding import MEASURES, pack, quantise, rest
 from cfviz.geometry import cel_box
 from cfviz.measured import cel
 from cfviz.models.probes.embedding import layer
@@ -110,6 +110,34 @@ def load(page: Any, data: bytes) -> None:
         base64.b64encode(data).decode(),
     )
     page.wait_for_selector(".em[data-ready]")
+
+
+def test_what_is_shown_comes_first_and_the_rest_does_what_was_asked_for_meanwhile(opened: Any) -> None:
+    page, parts = opened
+    photo = Image.new("RGB", (128, 96), "teal")
+    load(page, pack(parts, photo=photo, strings=WORDS, source="one", only=(0, "carried")))
+    token = "(() => { const f = document.querySelector('.em').figure; return [f.state.row, f.state.col]; })()"
+    shares = page.locator(".em-row > b")
+    whole = shares.all_inner_texts()
+    assert sum(float(text.split()[0]) for text in whole) == pytest.approx(100, abs=0.2)
+    assert page.locator(".em-token .note").inner_text().strip() == ""
+    page.get_by_role("radio", name="CEL 3").click()
+    page.locator(".em-vector").hover()
+    expect(page.locator(".em[data-waits]")).to_be_visible()
+    assert shares.all_inner_texts() == whole  # nothing is made up for the layer that is on its way
+    for source in ("other", "one"):
+        page.evaluate(
+            """(data) => document.querySelector('.em').figure.join(
+              Uint8Array.from(atob(data), (c) => c.charCodeAt(0)))""",
+            base64.b64encode(rest(parts, source=source)).decode(),
+        )
+        assert page.locator(".em[data-waits]").count() == (source == "other")
+    expect(page.locator(".em[data-waits]")).to_have_count(0)
+    expect(page.get_by_role("radio", name="CEL 3")).to_have_attribute("aria-checked", "true")
+    expect(page.locator(".em-token .note")).not_to_have_text("\u00a0")
+    row, col = page.evaluate(token)
+    values = page.evaluate("document.querySelector('.em').figure.values")
+    assert values == pytest.approx(parts[2].carried[:, row, col], abs=1e-6)
 
 
 def test_another_photo_replaces_the_first(opened: Any) -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from cfviz.analysis.embedding import box_mean, carried_shares, normalised
 from cfviz.data.images import prepare
-from cfviz.figures.live.embedding import MEASURES, Cel, pack
+from cfviz.figures.live.embedding import MEASURES, Cel, is_large, pack, rest
 from cfviz.figures.live.message import opened
 from cfviz.measured import cel
 from cfviz.models.crossformer import CrossFormer
@@ -20,7 +20,7 @@ from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.figure import EMBEDDING, about_to_appear, committed
+from cfviz.ui.widgets.figure import EMBEDDING, about_to_appear, committed, follow_up
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import NO_BREAK, figure_words, percent, quantity, signed
 
@@ -28,7 +28,7 @@ from . import shown_code
 from .subject import EmbeddingSubject
 
 NAME = "embedding.figure"
-START = "cfviz.embedding.start"
+START, SHOWN = "cfviz.embedding.start", "cfviz.embedding.shown"
 # Regions of gallery photos that show one thing only: photo, rows and columns as fractions of the centre crop.
 REGIONS = {
     "texture": ("bison", (0.72, 1.0), (0.0, 1.0)),
@@ -60,11 +60,39 @@ def selection_from_link(ctx: Context, subject: EmbeddingSubject) -> dict[str, An
 
 
 @cached(512, 64 * 2**20)
-def packed_message(source: str, _subject: EmbeddingSubject) -> bytes:
-    """The figure's message, packed once per photo and model, for any reader and starting place."""
+def packed_message(source: str, _subject: EmbeddingSubject, only: tuple[int, str] | None = None) -> bytes:
+    """The figure's message, packed once per photo and model, for any reader and starting place.
+
+    Args:
+        source: The cache key of photo and model.
+        _subject: The page's subject.
+        only: The layer and the measure on show, if a large message leaves out the others.
+    """
     photo = _subject.trace.crop
     assert photo is not None
-    return pack(cels(source, _subject), photo=photo, strings=figure_words("embedding", "en"))
+    words = figure_words("embedding", "en")
+    return pack(cels(source, _subject), photo=photo, strings=words, name=NAME, source=source, only=only)
+
+
+def _first_shown(ctx: Context, subject: EmbeddingSubject) -> tuple[int, str]:
+    """The layer and the measure that the figure shows when its photo arrives; constant from then on."""
+    kept = st.session_state.get(SHOWN)
+    if kept is None or kept[0] != subject.source or about_to_appear(NAME):
+        here = selection_from_link(ctx, subject)
+        kept = st.session_state[SHOWN] = (subject.source, (here["cel"], here["measure"]))
+    return kept[1]
+
+
+@cached(16, 64 * 2**20)
+def packed_rest(source: str, _subject: EmbeddingSubject) -> bytes:
+    """All layers, for a figure whose first message was large."""
+    return rest(cels(source, _subject), name=NAME, source=source)
+
+
+def send_rest(subject: EmbeddingSubject) -> None:
+    """Send what the figure's first message left out, after everything else on the page."""
+    if is_large(cels(subject.source, subject)):
+        follow_up(packed_rest(subject.source, subject), name=NAME)
 
 
 @st.fragment
@@ -74,7 +102,9 @@ def show_embedding(ctx: Context, subject: EmbeddingSubject) -> None:
     if appears or START not in st.session_state:
         st.session_state[START] = selection_from_link(ctx, subject)
     words = figure_words("embedding", ctx.lang)
-    data = opened(packed_message(subject.source, subject)).at(st.session_state[START], words).data
+    begin = st.session_state[START]
+    only = _first_shown(ctx, subject) if is_large(cels(subject.source, subject)) else None
+    data = opened(packed_message(subject.source, subject, only)).at(begin, words).data
 
     def commit() -> None:
         if to := committed(NAME, forms.EMBEDDING):
