@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from cfviz.analysis.attention_measures import distance, even_distance
 from cfviz.analysis.stream.amplitude import Amplitude, amplitude
 from cfviz.data.decode import Photo
 from cfviz.data.images import load_image, prepare
-from cfviz.figures.live import message
 from cfviz.figures.live.answer import amplitude as live
+from cfviz.figures.live.message import Cell
 from cfviz.framing import CENTRE, Centre, Size, size_text
 from cfviz.geometry import Grouping
 from cfviz.models.crossformer import CrossFormer
@@ -208,7 +208,7 @@ def _short(value: float) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class ExplainedAmplitude:
+class ExplainedAmplitude(Cell):
     """How large the numbers grow in a model, on one photo; in a notebook the living figure of the lab.
 
     Attributes:
@@ -218,27 +218,19 @@ class ExplainedAmplitude:
         trace: The model's answer, and the tensors that were measured.
     """
 
+    title: ClassVar[str] = live.TITLE
     blocks: Streams
     without: Streams
     trace: Trace
     model: CrossFormer
 
     def page(self, lang: str = "en") -> str:
-        """Return the figure as a page that works from a file, offline.
-
-        Args:
-            lang: "en" or "zh-Hant".
-        """
         t = translator(lang)
         data = figure(self.blocks, self.without, self.trace, lang)
         size = quantity(size_text(self.trace.size), "px")
         facts = f"{self.trace.model}, {size}. {self.trace.weights.sentence(t)}"
         note = t("amplitude.ablation" if self.without else "amplitude.none")
         return live.html(data, lang, together(facts, note))
-
-    def _repr_html_(self) -> str:
-        """Return the output of a notebook cell."""
-        return message.in_a_frame(self.page(), live.TITLE)
 
 
 def explain_amplitude(

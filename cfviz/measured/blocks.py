@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
-from cfviz.figures.live import message
 from cfviz.figures.live.answer import block_readings as live
+from cfviz.figures.live.message import Cell
 from cfviz.framing import Size, size_text
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.linear import BlockReading, LinearProbes, open_probes, probes_for
@@ -40,7 +40,7 @@ def figure(trace: Trace, probes: LinearProbes, labels: Sequence[str], lang: str,
 
 
 @dataclass(frozen=True, eq=False)
-class ExplainedBlocks:
+class ExplainedBlocks(Cell):
     """What each block knows of a photo; in a notebook the living figure of the lab.
 
     Attributes:
@@ -49,27 +49,19 @@ class ExplainedBlocks:
         probes: What read them.
     """
 
+    title: ClassVar[str] = live.TITLE
     readings: tuple[BlockReading, ...]
     trace: Trace
     probes: LinearProbes
     model: CrossFormer
 
     def page(self, lang: str = "en") -> str:
-        """Return the figure as a page that works from a file, offline.
-
-        Args:
-            lang: "en" or "zh-Hant".
-        """
         t = translator(lang)
         target = self.trace.top(1)[0][0]
         data = figure(self.trace, self.probes, class_names(self.model, lang), lang, target)
         size = quantity(size_text(self.trace.size), "px")
         facts = f"{self.trace.model}, {size}. {self.trace.weights.sentence(t)}"
         return live.html(data, lang, together(facts, t("reading.learned", **learned(self.probes))))
-
-    def _repr_html_(self) -> str:
-        """Return the output of a notebook cell."""
-        return message.in_a_frame(self.page(), live.TITLE)
 
 
 def learned(probes: LinearProbes) -> dict[str, str]:

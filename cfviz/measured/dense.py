@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ from cfviz.analysis.dense import Regions, head_totals, partners, regions, stage_
 from cfviz.analysis.receptive_field import summed_over_squares
 from cfviz.data.images import Photo, load_image
 from cfviz.figures.live import dense as live
-from cfviz.figures.live import message
 from cfviz.figures.live.dense import CELL, Answer, Reason, Truth, View
+from cfviz.figures.live.message import Cell
 from cfviz.geometry import Grouping
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.dense.model import DenseModel, Detector, RetinaNet, Segmenter
@@ -243,7 +242,7 @@ def _pick(subject: DenseSubject, found: Seen, names: Sequence[str]) -> probes.Pi
 
 
 @dataclass(frozen=True, eq=False)
-class Explained:
+class Explained(Cell):
     """A detector's or segmenter's answer on a photo; in a notebook the living figure of the dense page.
 
     Attributes:
@@ -295,12 +294,11 @@ class Explained:
             name = f"pixel.{int(pixel[0])}.{int(pixel[1])}"
         return reasons_for(self.subject, self.seen, [name])[0]
 
-    def page(self, lang: str = "en") -> str:
-        """Return the figure as a page that works from a file, offline.
+    @property
+    def title(self) -> str:
+        return f"cfviz: {self.subject.model.pretrained_cfg['architecture']}"
 
-        Args:
-            lang: "en" or "zh-Hant".
-        """
+    def page(self, lang: str = "en") -> str:
         t, subject = translator(lang), self.subject
         explained = subject.explainable
         packed = live.pack(self.seen.answer, strings=figure_words("dense", lang), explained=explained)
@@ -309,11 +307,6 @@ class Explained:
         h, w = subject.fitted.size
         facts = together(subject.model.provenance.sentence(t), self.remark, t("dense.exact_file", h=h, w=w))
         return live.html(packed, rest, t("dense.title"), [facts], lang)
-
-    def _repr_html_(self) -> str:
-        """Return the output of a notebook cell."""
-        name = escape(str(self.subject.model.pretrained_cfg["architecture"]))
-        return message.in_a_frame(self.page(), f"cfviz: {name}")
 
 
 def explain(

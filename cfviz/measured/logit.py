@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import index
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image
 
 from cfviz.data.decode import Photo
 from cfviz.data.images import load_image, prepare
-from cfviz.figures.live import message
 from cfviz.figures.live.answer import logit_parts as live
+from cfviz.figures.live.message import Cell
 from cfviz.framing import Size, size_text
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.logit_parts import LogitParts, Part, logit_parts
@@ -52,7 +52,7 @@ def label(found: LogitParts, labels: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class ExplainedLogit:
+class ExplainedLogit(Cell):
     """A logit on a photo, and the parts it is the sum of; in a notebook the living figure of the lab.
 
     Attributes:
@@ -61,6 +61,7 @@ class ExplainedLogit:
         photo: The pixels that the model saw.
     """
 
+    title: ClassVar[str] = live.TITLE
     found: LogitParts
     model: CrossFormer
     photo: Image.Image
@@ -71,20 +72,11 @@ class ExplainedLogit:
         return sorted(parts, key=lambda part: -abs(part.value))[:n]
 
     def page(self, lang: str = "en") -> str:
-        """Return the figure as a page that works from a file, offline.
-
-        Args:
-            lang: "en" or "zh-Hant".
-        """
         t = translator(lang)
         data = figure(self.found, self.photo, class_names(self.model, lang), lang)
         size = size_text((self.photo.height, self.photo.width))
         facts = f"{name_of(self.model)}, {quantity(size, 'px')}. {self.model.provenance.sentence(t)}"
         return live.html(data, lang, together(facts, t("parts.direct")))
-
-    def _repr_html_(self) -> str:
-        """Return the output of a notebook cell."""
-        return message.in_a_frame(self.page(), live.TITLE)
 
 
 def explain_logit(

@@ -6,12 +6,12 @@ import csv
 import io
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from cfviz.data.decode import Photo
 from cfviz.data.images import load_image, prepare
-from cfviz.figures.live import message
 from cfviz.figures.live.answer import operations as live
+from cfviz.figures.live.message import Cell
 from cfviz.framing import CENTRE, Centre, Size
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.operations import PASSES, Operations, operations
@@ -75,7 +75,7 @@ def as_text(found: Operations, suffix: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class MeasuredOperations:
+class MeasuredOperations(Cell):
     """The operations of a forward on a photo; in a notebook the living figure of the lab.
 
     Attributes:
@@ -83,23 +83,15 @@ class MeasuredOperations:
         model: The model.
     """
 
+    title: ClassVar[str] = live.TITLE
     found: Operations
     model: CrossFormer
 
     def page(self, lang: str = "en") -> str:
-        """Return the figure as a page that works from a file, offline.
-
-        Args:
-            lang: "en" or "zh-Hant".
-        """
         height, width = self.found.size
         facts = unbroken(f"{name_of(self.model)}, {quantity(f'{height} × {width}', 'px')}.")
         said = (sentence(self.found, lang).replace("**", ""), how_measured(self.found, lang))
         return live.html(figure(self.found, lang), lang, together(facts, *said))
-
-    def _repr_html_(self) -> str:
-        """Return the output of a notebook cell."""
-        return message.in_a_frame(self.page(), live.TITLE)
 
 
 def measure_operations(

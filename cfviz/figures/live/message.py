@@ -25,6 +25,7 @@ import hashlib
 import io
 import json
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -210,3 +211,23 @@ def in_a_frame(page: str, title: str, height: int = 900) -> str:
     # Whatever the notebook's encoding. References in an attribute are resolved before the page is read; in a
     # script of the page they would not be.
     return frame.encode("ascii", "xmlcharrefreplace").decode()
+
+
+class Cell(ABC):
+    """A result that a notebook shows as its living figure, and that `page` writes as a file."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What a screen reader calls the figure."""
+
+    @abstractmethod
+    def page(self, lang: str = "en") -> str:
+        """Return the figure as a page that works from a file, offline.
+
+        Args:
+            lang: "en" or "zh-Hant".
+        """
+
+    def _repr_html_(self) -> str:
+        return in_a_frame(self.page(), self.title)
