@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from cfviz import point_names
 from cfviz.analysis.attention_measures import distance as mean_distance
@@ -23,73 +21,36 @@ from cfviz.geometry.schemes import crossformer
 from cfviz.trace import Trace
 from cfviz.words import percent, quantity
 
-from .sheet import SMALL, WIDTHS, Sheet, diverging, fill, millimetres, ring, sequential, show_photo
+from . import others
+from .panels import (
+    BAR,
+    MOST,
+    Kind,
+    Place,
+    bias_panels,
+    distance_curve,
+    facts_line,
+    head_panels,
+    run_line,
+)
+from .sheet import WIDTHS, Sheet, fill, millimetres, ring, sequential, show_photo
 
-BAR = 14.0  # mm for a colour bar with its numbers and title
-MOST = 6  # panels side by side
 FILTERS = 24  # drawn of each kernel
 
 
-@dataclass(frozen=True)
-class Place:
-    """What of a model a figure shows.
+def _cut(trace: Trace, at: Place) -> Grouping:
+    """How the block divides its map.
 
-    Attributes:
-        stage: 0 to 3.
-        block: From 0.
-        row: The query's row in its map, from 0; None for the middle.
-        col: The query's column, from 0; None for the middle.
+    Raises:
+        ValueError: If the model has no such stage or block.
     """
-
-    stage: int = 0
-    block: int = 0
-    row: int | None = None
-    col: int | None = None
-
-    def token(self, g: Grouping) -> tuple[int, int]:
-        """The query as (row, column).
-
-        Raises:
-            ValueError: If the map has no such token.
-        """
-        row = g.H // 2 if self.row is None else self.row
-        col = g.W // 2 if self.col is None else self.col
-        if not (0 <= row < g.H and 0 <= col < g.W):
-            raise ValueError(
-                f"there is no token ({row}, {col}) in stage {self.stage + 1}, a map of {g.H} x {g.W}"
-            )
-        return row, col
-
-    def check(self, depths: Sequence[int]) -> None:
-        """Raise if a model has no such stage or block.
-
-        Args:
-            depths: Blocks in each stage of the model.
-
-        Raises:
-            ValueError: If it has no such stage or block; the message counts them from 1.
-        """
-        if not 0 <= self.stage < len(depths):
-            raise ValueError(f"there is no stage {self.stage + 1}; the model has stages 1 to {len(depths)}")
-        if not 0 <= self.block < depths[self.stage]:
-            raise ValueError(
-                f"there is no block {self.block + 1} in stage {self.stage + 1}; "
-                f"it has blocks 1 to {depths[self.stage]}"
-            )
-
-    def cut(self, trace: Trace) -> Grouping:
-        """How the block divides its map.
-
-        Raises:
-            ValueError: If the model has no such stage or block.
-        """
-        self.check([len(stage) for stage in trace.groupings])
-        return trace.groupings[self.stage][self.block]
+    at.check([len(stage) for stage in trace.groupings])
+    return trace.groupings[at.stage][at.block]
 
 
 def grouping(trace: Trace, at: Place, width: str | float) -> Figure:
     """The groups of one query in the first two blocks of a stage: SDA and, if the stage has it, LDA."""
-    at.cut(trace)
+    _cut(trace, at)
     both = list(dict.fromkeys(trace.groupings[at.stage][:2]))
     row, col = at.token(both[0])
     sides = [f"{g.Gh} × {g.Gw}" for g in both]
@@ -98,7 +59,11 @@ def grouping(trace: Trace, at: Place, width: str | float) -> Figure:
         for g, side in zip(both, sides, strict=True)
     ]
     sheet = Sheet(
-        titles, width, (max(g.Hp for g in both), max(g.Wp for g in both)), len(both), facts=_facts(trace, at)
+        titles,
+        width,
+        (max(g.Hp for g in both), max(g.Wp for g in both)),
+        len(both),
+        facts=facts_line(trace, at),
     )
     for ax, g in zip(sheet.axes, both, strict=True):
         show_photo(ax, trace.crop, g, 0.55, grey=True)
@@ -116,73 +81,47 @@ def grouping(trace: Trace, at: Place, width: str | float) -> Figure:
 
 def heads(trace: Trace, at: Place, width: str | float) -> Figure:
     """Attention of one query by head, on one scale for all heads: the probabilities behind the prediction."""
-    g = at.cut(trace)
+    g = _cut(trace, at)
     row, col = at.token(g)
     group, member = g.group_of(row, col)
     probs = trace[point_names.attention(at.stage, at.block)][group, :, member]  # nH, N
     valid = g.valid[group]
     maps = np.full((len(probs), g.H * g.W), np.nan)
     maps[:, g.members[group][valid]] = probs[:, valid]
-    top = float(np.nanmax(maps))
-    titles = [f"head {h + 1}" for h in range(len(maps))]
-    facts = f"Attention of token ({row}, {col}), {g.kind.upper()}, each head sums to 1. {_facts(trace, at)}"
-    sheet = Sheet(titles, width, (g.Hp, g.Wp), min(len(maps), MOST), beside=BAR, facts=facts)
-    image = None
-    for ax, values in zip(sheet.axes, maps, strict=True):
-        show_photo(ax, trace.crop, g, 0.4, grey=True)
-        image = ax.imshow(
-            values.reshape(g.H, g.W), sequential, vmin=0, vmax=top, extent=(0, g.W, g.H, 0),
-            interpolation="nearest", zorder=1, aspect="auto",
-        )  # fmt: skip
-        ax.set(xlim=(0, g.Wp), ylim=(g.Hp, 0))
-        ring(ax, row, col)
-    sheet.scale(image, "attention")
-    return sheet.figure
+    facts = (
+        f"Attention of token ({row}, {col}), {g.kind.upper()}, each head sums to 1. {facts_line(trace, at)}"
+    )
+    return head_panels(trace, g, maps.reshape(-1, g.H, g.W), (row, col), width, facts)
 
 
 def bias(trace: Trace, at: Place, width: str | float) -> Figure:
     """Position bias by head over all offsets, key minus query, on one scale for all heads."""
-    g = at.cut(trace)
+    g = _cut(trace, at)
     surfaces = surface(trace[point_names.attention(at.stage, at.block, "bias")], g.Gw)[
         :, ::-1, ::-1
     ]  # key minus query: right, down
-    top = float(np.abs(surfaces).max())  # the surfaces are by key minus query: down, right
-    titles = [f"head {h + 1}" for h in range(len(surfaces))]
     usual = _usual_group(trace, at.stage)
     beyond = usual < max(g.Gh, g.Gw)
     unit = "tokens" if g.I == 1 else f"steps of {g.I} tokens"
     facts = (
-        f"Position bias by offset of the key from the query, in {unit}; {g.kind.upper()}. {_facts(trace, at)}"
+        f"Position bias by offset of the key from the query, in {unit}; {g.kind.upper()}. "
+        f"{facts_line(trace, at)}"
     )
     if beyond:
         facts = f"{facts} Dashed: offsets in groups of {usual} × {usual}."
-    sheet = Sheet(titles, width, surfaces.shape[1:], min(len(surfaces), MOST), beside=BAR, facts=facts)
-    extent = (-g.Gw + 0.5, g.Gw - 0.5, g.Gh - 0.5, -g.Gh + 0.5)
-    image = None
-    for ax, values in zip(sheet.axes, surfaces, strict=True):
-        image = ax.imshow(
-            values, diverging, vmin=-top, vmax=top, extent=extent, interpolation="nearest", aspect="auto"
-        )  # fmt: skip
-        ax.plot(0, 0, "+", color=LIGHT.outline, ms=4, mew=0.6)
-        if beyond:
-            box = Rectangle((0.5 - usual, 0.5 - usual), 2 * usual - 1, 2 * usual - 1)
-            box.set(fill=False, edgecolor=LIGHT.outline, linewidth=0.6, linestyle="--")
-            ax.add_patch(box)
-        ax.set(xlim=extent[:2], ylim=extent[2:])
-    sheet.scale(image, "bias")
-    return sheet.figure
+    return bias_panels(surfaces, (g.Gh, g.Gw), width, facts, usual if beyond else 0)
 
 
 def shares(trace: Trace, at: Place, width: str | float) -> Figure:
     """Share of each kernel of the embedding layer before a stage in the squared length of its tokens."""
-    g = at.cut(trace)
+    g = _cut(trace, at)
     x = trace[point_names.embedding(at.stage)]  # H, W, C
     kernels = CEL_KERNELS[at.stage]
     parts = carried_shares(x, cel_channels(x.shape[-1], kernels))  # K, H, W
     titles = [f"{size_text(k)}: {percent(part.mean(), 0)}" for k, part in zip(kernels, parts, strict=True)]
     facts = (
         "Share of each kernel in the squared length of the tokens before the LayerNorm; means above. "
-        f"{_facts(trace, at)}"
+        f"{facts_line(trace, at)}"
     )
     sheet = Sheet(titles, width, (g.H, g.W), len(kernels), beside=BAR, facts=facts)
     image = None
@@ -196,12 +135,12 @@ def shares(trace: Trace, at: Place, width: str | float) -> Figure:
 
 def reach(trace: Trace, at: Place, width: str | float) -> Figure:
     """Which block of a stage first brought each token to the query, by attention alone."""
-    g = at.cut(trace)
+    g = _cut(trace, at)
     row, col = at.token(g)
     blocks = trace.groupings[at.stage][: at.block + 1] if at.block else trace.groupings[at.stage][:4]
     sets = reached([crossformer(one) for one in blocks], row, col, len(blocks))  # blocks + 1, H, W
     titles = [f"{n}: {percent(sets[n].mean(), 0)} of tokens" for n in range(1, len(sets))]
-    facts = f"Tokens that attention brings to token ({row}, {col}) in n blocks. {_facts(trace, at)}"
+    facts = f"Tokens that attention brings to token ({row}, {col}) in n blocks. {facts_line(trace, at)}"
     sheet = Sheet(titles, width, (g.H, g.W), min(len(blocks), MOST), facts=facts)
     for n, ax in enumerate(sheet.axes, start=1):
         show_photo(ax, trace.crop, Grouping("sda", g.H, g.W, 1), 0.55, grey=True)
@@ -213,37 +152,15 @@ def reach(trace: Trace, at: Place, width: str | float) -> Figure:
 
 def distance(trace: Trace, at: Place, width: str | float) -> Figure:
     """Mean attention distance of every head of every block, in pixels of the input; lines join the means."""
-    blocks = [(s, b, g) for s, stage in enumerate(trace.groupings) for b, g in enumerate(stage)]
-    per_head = [
-        mean_distance(trace[point_names.attention(s, b)], g, token_box(s, 0, 0)[2]) for s, b, g in blocks
+    stages = [
+        [
+            (g.kind, mean_distance(trace[point_names.attention(s, b)], g, token_box(s, 0, 0)[2]))
+            for b, g in enumerate(stage)
+        ]
+        for s, stage in enumerate(trace.groupings)
     ]
-    facts = (
-        f"Attention distance: mean over queries, weighted by attention; a dot for each head. {_run(trace)}"
-    )
-    sheet = Sheet(["Mean attention distance"], width, (9, 16), 1, scales=(11.0, 8.0), facts=facts)
-    ax = sheet.curve("block", "pixels")
-    for kind, marker in (("sda", "o"), ("lda", "s")):
-        of_kind = [(n, per_head[n - 1]) for n, (_, _, g) in enumerate(blocks, start=1) if g.kind == kind]
-        if not of_kind:
-            continue
-        colour = LIGHT.kind(kind)
-        means = [values.mean() for _, values in of_kind]
-        ax.plot([n for n, _ in of_kind], means, color=colour, lw=1.0, label=kind.upper())
-        x = [n for n, values in of_kind for _ in values]
-        y = [value for _, values in of_kind for value in values]
-        ax.plot(x, y, marker, color=colour, ms=2.5, mew=0, alpha=0.7)
-    start = 0.5
-    for number, stage in enumerate(trace.groupings, start=1):
-        if start > 1:
-            ax.axvline(start, color=LIGHT.line, lw=0.5, zorder=0)
-        middle = start + len(stage) / 2
-        ax.text(middle, 1.0, f"stage {number}", transform=ax.get_xaxis_transform(), fontsize=SMALL,
-                color=LIGHT.muted, ha="center", va="top")  # fmt: skip
-        start += len(stage)
-    ax.set(xlim=(0.5, start))
-    ax.set_ylim(0, max(float(values.max()) for values in per_head) * 1.15)
-    ax.legend(fontsize=SMALL, frameon=False, loc="upper left", bbox_to_anchor=(0, 0.93), labelcolor=LIGHT.ink)
-    return sheet.figure
+    told = "Attention distance: mean over queries, weighted by attention; a dot for each head."
+    return distance_curve(stages, {"sda": "SDA", "lda": "LDA"}, width, f"{told} {run_line(trace)}")
 
 
 def filters(trace: Trace, at: Place, width: str | float) -> Figure:
@@ -257,7 +174,9 @@ def filters(trace: Trace, at: Place, width: str | float) -> Figure:
         f"{quantity(size_text(k), 'px')}: {len(some)} of {len(weight)}"
         for k, some, weight in zip(kernels, shown, weights, strict=True)
     ]
-    facts = f"First embedding layer; each filter is scaled to its largest weight, grey is zero. {_run(trace)}"
+    facts = (
+        f"First embedding layer; each filter is scaled to its largest weight, grey is zero. {run_line(trace)}"
+    )
     beside = 2 if millimetres(width) < WIDTHS["two"] else 4
     sheet = Sheet(titles, width, (3, 4), beside, facts=facts)
     for ax, some in zip(sheet.axes, shown, strict=True):
@@ -273,19 +192,6 @@ def filters(trace: Trace, at: Place, width: str | float) -> Figure:
 
 
 # ---------------------------------------------------------------- which figures there are
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of figure.
-
-    Attributes:
-        draw: Draws it.
-        watched: Returns the points that the trace must hold.
-    """
-
-    draw: Callable[[Trace, Place, str | float], Figure]
-    watched: Callable[[Place], tuple[str, ...]]
 
 
 KINDS: Mapping[str, Kind] = {  # as listed in `ABOUT`
@@ -317,12 +223,8 @@ def plot(trace: Trace, kind: str, width: str | float = "one", **place: Any) -> F
     if unknown:
         known = ", ".join(Place.__dataclass_fields__)
         raise ValueError(f"{min(unknown)!r} is no part of a place; expected {known}")
-    if trace.schemes:
-        raise ValueError(
-            f"these figures draw CrossFormer's groups; {trace.model} has none. `trace.attention` returns "
-            "what a token of it attends to"
-        )
-    return KINDS[kind].draw(trace, Place(**place), width)
+    at = Place(**place)
+    return others.draw(trace, kind, at, width) if trace.schemes else KINDS[kind].draw(trace, at, width)
 
 
 def facts_of(trace: Trace, kind: str, at: Place) -> dict[str, Any]:
@@ -337,15 +239,3 @@ def facts_of(trace: Trace, kind: str, at: Place) -> dict[str, Any]:
 def _usual_group(trace: Trace, stage: int) -> int:
     groups = trace.settings.get("group_size")
     return int(groups[stage]) if isinstance(groups, list | tuple) else 0
-
-
-def _facts(trace: Trace, at: Place) -> str:
-    """The place, the model, the input; and that weights are random, where they are."""
-    return f"Stage {at.stage + 1}, block {at.block + 1}; {_run(trace)}"
-
-
-def _run(trace: Trace) -> str:
-    """The model and the input; and that weights are random, where they are."""
-    size = quantity(size_text(trace.size), "px")
-    random = "; random weights" if trace.weights.trained is None else ""
-    return f"{trace.model}, {size}, {trace.dtype}{random}."

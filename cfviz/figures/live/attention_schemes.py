@@ -44,6 +44,7 @@ SHORT = {
     "maxvit_grid": "Grid",
     "vit": "MSA",
 }  # as in the papers
+FAR = frozenset({"swin_shifted", "twins_global", "maxvit_grid"})  # the second of two kinds of block
 EVERYTHING = 1 << 40  # bytes
 
 

@@ -141,7 +141,7 @@ def test_places_that_do_not_exist_are_refused(model: Any) -> None:
         trace.attention(1, 1, 0, 0)
     with pytest.raises(ValueError, match=r"is no CrossFormer, .* use `trace.scheme`"):
         trace.grouping(0, 0)
-    with pytest.raises(ValueError, match="these figures draw CrossFormer's groups"):
-        trace.plot("heads")
+    with pytest.raises(ValueError, match=r"draws CrossFormer's embedding layers, .* grouping, heads, bias"):
+        trace.plot("filters")
     with pytest.raises(ValueError, match=r"expected \(nG, nH, Nq, Nk\)"):
         trace.scheme(0, 0).attention(trace["layers.1.blocks.0.attn.probs"], 0, 0)

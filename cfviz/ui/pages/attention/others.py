@@ -105,7 +105,7 @@ def _choose(ctx: Context) -> Chosen | None:
     st.session_state["w.attention.timm"] = chosen if chosen in names else None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
-            ctx.t("attention.others_model"), names, index=None, key="w.attention.timm",
+            ctx.t("attention.others_model"), names, index=None, key="w.attention.timm", width=420,
             placeholder=ctx.t("attention.others_choose"), format_func=lambda one: _marked(ctx, one),
             on_change=lambda: ctx.put(timm=st.session_state["w.attention.timm"] or ""),
         )  # fmt: skip

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from cfviz.analysis.receptive_field import agreement, smallest_area, summed_over_squares
-from cfviz.figures.live.attention_schemes import SHORT
+from cfviz.figures.live.attention_schemes import FAR, SHORT
 from cfviz.figures.plots.attention_measures import head_dots, over_photo
 from cfviz.measured import others as measured
 from cfviz.models.inputs import input_for
@@ -27,7 +27,6 @@ from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import percent, two_digits
 
 HEADS, FIELD = "cfviz.attention.others.heads", "cfviz.attention.others.field"
-FAR = frozenset({"swin_shifted", "twins_global", "maxvit_grid"})  # the second of two kinds of block
 HEADS_CODE = """
 import cfviz
 from cfviz.data.samples import sample
