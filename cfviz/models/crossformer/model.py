@@ -559,14 +559,14 @@ class CrossFormer(WithProvenance):
         self.set_input_size(img_size)
         self.trained_group = self.group_size  # largest G in training; corrected when weights are loaded
         self.trained_on_maps = False  # whether LDA was trained over whole maps, of unknown sizes
-        self.provenance = Provenance()
-        self.reset_classifier(num_classes, global_pool)
+        self._new_head(num_classes, global_pool)
         self.apply(_init_weights)
+        self.provenance = Provenance()
         if (
             device is not None or dtype is not None
         ):  # fake tensors cannot be moved, not even to where they are
             self.to(device=device, dtype=dtype)
-        self.provenance = Provenance()  # again: the lines above drew random weights, too
+            self.provenance = Provenance()  # again: on "meta" there are no numbers
 
     @property
     def stages(self) -> list[Stage]:
@@ -709,11 +709,16 @@ class CrossFormer(WithProvenance):
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Install a new, untrained last layer in the model's number format and mode; 0 classes for none."""
+        told = self.provenance
+        self._new_head(num_classes, global_pool)
+        self.provenance = with_new_head(told, num_classes)
+
+    def _new_head(self, num_classes: int, global_pool: str | None) -> None:
+        """Install a last layer, and leave the record of the weights' origin to the caller."""
         if global_pool is not None:
             if global_pool not in ("", *POOLS):
                 raise ValueError(f"global_pool is {global_pool!r}; expected 'avg', 'max', 'avgmax' or ''")
             self.global_pool = global_pool
-        told = self.provenance
         self.num_classes = num_classes
         self.head: nn.Module = nn.Identity()
         if num_classes:
@@ -723,7 +728,6 @@ class CrossFormer(WithProvenance):
             if (like.device, like.dtype) != (self.head.weight.device, self.head.weight.dtype):
                 self.head.to(like.device, like.dtype)
         self.head.train(self.training)
-        self.provenance = with_new_head(told, num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Save memory in training at the cost of computing time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any, Self, TypeVar
 
 import torch
@@ -97,7 +98,9 @@ def _checksums(module: nn.Module) -> tuple[int, ...]:
     They are computed on the parameters' device, and brought over together: every transfer would wait for the
     device. A parameter without numbers is fake, or on the "meta" device.
     """
-    found = [None if type(p) is not nn.Parameter or p.is_meta else _checksum(p) for p in module.parameters()]
+    factors = cache(_factors)  # for this call alone: what a tracer computes is not to be kept
+    real = [type(p) is nn.Parameter and not p.is_meta for p in module.parameters()]
+    found = [_checksum(p, factors) if on else None for p, on in zip(module.parameters(), real, strict=True)]
     there = [sum_ for sum_ in found if sum_ is not None]
     devices = dict.fromkeys(sum_.device for sum_ in there)
     numbers = {d: iter(torch.stack([s for s in there if s.device == d]).tolist()) for d in devices}
@@ -105,7 +108,7 @@ def _checksums(module: nn.Module) -> tuple[int, ...]:
 
 
 @torch.no_grad()
-def _checksum(p: torch.Tensor) -> torch.Tensor:
+def _checksum(p: torch.Tensor, factors: Callable[[int, torch.device], torch.Tensor]) -> torch.Tensor:
     """Return the sum of a parameter's bits times odd factors, modulo 2^64, on its device.
 
     Any change of a single number changes the sum, since an odd factor can be undone; of larger changes, it
@@ -117,8 +120,8 @@ def _checksum(p: torch.Tensor) -> torch.Tensor:
     if p.dtype == torch.float64 and not torch.equal(exact.double(), numbers):
         bits = numbers.contiguous().flatten().view(torch.int32)
     rows = nn.functional.pad(bits, (0, -len(bits) % _WIDTH)).view(-1, _WIDTH)
-    columns = (rows * _factors(_WIDTH, bits.device)).sum(1)  # int64
-    return (columns * _factors(len(rows), bits.device)).sum() + len(bits)
+    columns = (rows * factors(_WIDTH, bits.device)).sum(1)  # int64
+    return (columns * factors(len(rows), bits.device)).sum() + len(bits)
 
 
 def _factors(count: int, device: torch.device) -> torch.Tensor:
