@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.conftest import App, settle, soon
+from tests.conftest import App, Windows, settle, soon
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Any]
@@ -147,3 +147,34 @@ def test_a_phone_scrolls_vertically_only(app: App, open_page: Open) -> None:
         page.wait_for_timeout(500)
         wide = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
         assert wide <= 390, path
+
+
+def test_a_window_of_an_earlier_test_keeps_nothing(app: App, windows: Windows) -> None:
+    """What `open_page` hands on has the fetched scripts, and nothing that a page could know."""
+    read = """() => [
+      { ...localStorage }, { ...sessionStorage }, document.cookie.includes("a=1"), Notification.permission,
+    ]"""
+    write = """async () => {
+      localStorage.setItem("a", 1);
+      sessionStorage.setItem("a", 1);
+      document.cookie = "a=1; path=/";
+      await caches.open("a");
+      await new Promise((done) => (indexedDB.open("a").onsuccess = done));
+    }"""
+    more = "async () => [await caches.keys(), (await indexedDB.databases()).length]"
+    address, found = f"{app.base}/_stcore/health", []
+    window = windows.take()
+    for _ in range(2):
+        window.grant_permissions(["notifications"])
+        page = window.new_page()
+        page.goto(address)
+        page.evaluate(write)
+        windows.give_back(window)
+        assert windows.take() is window
+        assert window.pages == []
+        page = window.new_page()
+        page.goto(address)
+        found.append((page.evaluate(read), page.evaluate(more)))
+        windows.give_back(window)
+        window = windows.take()
+    assert found == [([{}, {}, False, "default"], [[], 0])] * 2
