@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -118,36 +118,56 @@ def layer_of(module: str) -> str:
     return module.split(".")[0]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_imports_go_down_only(path: Path) -> None:
-    here = layer_of(module_of(path))
-    assert here in LAYERS, f"{name_of(path)} belongs to no layer; the layers are {', '.join(LAYERS)}"
-    for name in imports(path):
-        if name.split(".")[0] != "cfviz":
-            continue
-        there = layer_of(name.removeprefix("cfviz").removeprefix(".") or "__init__")
-        if there not in LAYERS:  # `from cfviz import create_model`: a public name
-            there = "__init__"
-        fine = there == here or LAYERS[there] < LAYERS[here]
-        assert fine, f"{name_of(path)} imports {name}: {here} may not import from {there}"
+def faultless(check: Callable[[Path], Iterator[str]], paths: Iterable[Path]) -> None:
+    """Fail with a line for each fault that a check finds in files: one test for all, which are hundreds."""
+    paths = list(paths)
+    assert len(paths) > 10, "hardly any file was found"
+    faults = [f"{name_of(path)} {fault}" for path in paths for fault in check(path)]
+    assert not faults, "\n".join(faults)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "cfviz/ui").rglob("*.py")), ids=name_of)
-def test_imports_go_down_inside_the_app(path: Path) -> None:
-    rooms = [name.split(".")[2] for name in imports(path) if name.startswith("cfviz.ui.")]
-    here = path.relative_to(ROOT / "cfviz/ui").parts[0].removesuffix(".py")
-    if here != "__init__":  # what pages import from `cfviz.ui` itself
-        assert here in UI, f"{name_of(path)} belongs to no room of the app; they are {', '.join(UI)}"
-        above = {room for room in rooms if UI.index(room) > UI.index(here)}
-        assert not above, f"{name_of(path)} imports from {', '.join(above)}, which is above it"
+def test_imports_go_down_only() -> None:
+    def check(path: Path) -> Iterator[str]:
+        here = layer_of(module_of(path))
+        if here not in LAYERS:
+            yield f"belongs to no layer; the layers are {', '.join(LAYERS)}"
+            return
+        for name in imports(path):
+            if name.split(".")[0] != "cfviz":
+                continue
+            there = layer_of(name.removeprefix("cfviz").removeprefix(".") or "__init__")
+            if there not in LAYERS:  # `from cfviz import create_model`: a public name
+                there = "__init__"
+            if there != here and LAYERS[there] >= LAYERS[here]:
+                yield f"imports {name}: {here} may not import from {there}"
+
+    faultless(check, SOURCES)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "cfviz/ui/pages").rglob("*.py")), ids=name_of)
-def test_no_page_imports_another(path: Path) -> None:
+def test_imports_go_down_inside_the_app() -> None:
+    def check(path: Path) -> Iterator[str]:
+        rooms = [name.split(".")[2] for name in imports(path) if name.startswith("cfviz.ui.")]
+        here = path.relative_to(ROOT / "cfviz/ui").parts[0].removesuffix(".py")
+        if here == "__init__":  # what pages import from `cfviz.ui` itself
+            return
+        if here not in UI:
+            yield f"belongs to no room of the app; they are {', '.join(UI)}"
+        elif above := {room for room in rooms if UI.index(room) > UI.index(here)}:
+            yield f"imports from {', '.join(above)}, which is above it"
+
+    faultless(check, sorted((ROOT / "cfviz/ui").rglob("*.py")))
+
+
+def test_no_page_imports_another() -> None:
     """What two pages show lies in `cfviz/ui/figures`, or in a room below it."""
-    here = path.relative_to(ROOT / "cfviz/ui/pages").parts[0].removesuffix(".py")
-    pages = {name.split(".")[3] for name in imports(path) if name.startswith("cfviz.ui.pages.")}
-    assert pages <= {here}, f"{name_of(path)} imports from the page {', '.join(sorted(pages - {here}))}"
+
+    def check(path: Path) -> Iterator[str]:
+        here = path.relative_to(ROOT / "cfviz/ui/pages").parts[0].removesuffix(".py")
+        pages = {name.split(".")[3] for name in imports(path) if name.startswith("cfviz.ui.pages.")}
+        if not pages <= {here}:
+            yield f"imports from the page {', '.join(sorted(pages - {here}))}"
+
+    faultless(check, sorted((ROOT / "cfviz/ui/pages").rglob("*.py")))
 
 
 def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
@@ -290,10 +310,8 @@ def is_path(name: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_no_file_of_another_layer_is_read(path: Path) -> None:
-    faults = Reads(tree_of(path), path).faults()
-    assert not faults, f"{name_of(path)} reads {'; '.join(faults)}"
+def test_no_file_of_another_layer_is_read() -> None:
+    faultless(lambda path: (f"reads {fault}" for fault in Reads(tree_of(path), path).faults()), SOURCES)
 
 
 @pytest.mark.parametrize(
@@ -376,24 +394,30 @@ def test_the_picture_in_contributing_is_complete() -> None:
     assert not missing, f"the picture of the layers in CONTRIBUTING.md leaves out {', '.join(missing)}"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_heavy_libraries_stay_where_they_belong(path: Path) -> None:
-    module = module_of(path)
-    roots = {name.split(".")[0] for name in imports(path)}
-    if not module.startswith(TORCH):
-        assert not roots & {"torch", "torchvision", "accelerate"}, f"{name_of(path)} may not import torch"
-    if not module.startswith(("ui", "pages")):
-        assert "streamlit" not in roots, f"{name_of(path)} may not import streamlit"
-    assert not any(name.startswith("matplotlib.pyplot") for name in imports(path)), (
-        "pyplot keeps global state"
-    )
+def test_heavy_libraries_stay_where_they_belong() -> None:
+    def check(path: Path) -> Iterator[str]:
+        module = module_of(path)
+        roots = {name.split(".")[0] for name in imports(path)}
+        if not module.startswith(TORCH) and roots & {"torch", "torchvision", "accelerate"}:
+            yield "may not import torch"
+        if not module.startswith(("ui", "pages")) and "streamlit" in roots:
+            yield "may not import streamlit"
+        if any(name.startswith("matplotlib.pyplot") for name in imports(path)):
+            yield "imports pyplot, which keeps global state"
+
+    faultless(check, SOURCES)
+
+
+@cache
+def modules() -> frozenset[str]:
+    """The absolute names of the library's modules."""
+    return frozenset(f"cfviz.{module_of(one)}" for one in LIBRARY)
 
 
 def shadowed(tree: ast.Module, path: Path) -> list[str]:
     """Modules of the library whose name a function also gives to something else."""
-    modules = {f"cfviz.{module_of(one)}" for one in LIBRARY}
     top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
-    mine = {name for name, full in bound(top, path) if full in modules}
+    mine = {name for name, full in bound(top, path) if full in modules()}
     inner = (one for node in tree.body if isinstance(node, ast.FunctionDef) for one in ast.walk(node))
     stored = {node.id for node in inner if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     return [f"{path.name}: {name}" for name in sorted(mine & stored)]
@@ -408,21 +432,28 @@ def test_no_function_gives_the_name_of_a_module_to_something_else() -> None:
     assert [found for path in SOURCES for found in shadowed(tree_of(path), path)] == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_public_functions_and_classes_have_docstrings(path: Path) -> None:
-    tree = tree_of(path)
-    assert ast.get_docstring(tree), f"{name_of(path)} does not say what it is for"
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{name_of(path)}: {node.name} is public and has no docstring"
+def test_public_functions_and_classes_have_docstrings() -> None:
+    def check(path: Path) -> Iterator[str]:
+        tree = tree_of(path)
+        if not ast.get_docstring(tree):
+            yield "does not say what it is for"
+        for node in tree.body:
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if public and not ast.get_docstring(node):
+                yield f"has no docstring for {node.name}, which is public"
+
+    faultless(check, SOURCES)
 
 
-@pytest.mark.parametrize("path", [p for p in LIBRARY if p.name == "__init__.py"], ids=name_of)
-def test_packages_list_the_names_they_export(path: Path) -> None:
-    body = ast.parse(path.read_text(encoding="utf-8")).body
-    offers = any(isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef) for node in body)
-    assigned = [ast.unparse(t) for node in body if isinstance(node, ast.Assign) for t in node.targets]
-    assert "__all__" in assigned or not offers, f"{name_of(path)} sets no __all__"
+def test_packages_list_the_names_they_export() -> None:
+    def check(path: Path) -> Iterator[str]:
+        body = tree_of(path).body
+        offers = any(isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef) for node in body)
+        assigned = [ast.unparse(t) for node in body if isinstance(node, ast.Assign) for t in node.targets]
+        if "__all__" not in assigned and offers:
+            yield "sets no __all__"
+
+    faultless(check, (path for path in LIBRARY if path.name == "__init__.py"))
 
 
 @pytest.mark.parametrize("package", ["cfviz", "cfviz.models"])

@@ -47,6 +47,7 @@ def test_every_head_is_in_the_table() -> None:
     assert far > near
 
 
+@pytest.mark.slow
 def test_the_link_chooses_the_token_whose_rollout_is_shown() -> None:
     app = run("attention", **LINK, stage="2", block="2", row="3", col="17", held="1")
     told = " ".join(str(m.value) for m in app.markdown)

@@ -133,6 +133,7 @@ def test_a_name_cannot_inject_markup(model) -> None:
     assert evil in session(page)["command"]
 
 
+@pytest.mark.slow
 def test_a_name_that_looks_like_a_placeholder_stays_a_name(model) -> None:
     trace = replace(inspect(PHOTO, model, 64, report.WATCH), photo="%BODY%.jpg")
     page = report.html(trace, model, report.Origin("%SESSION%.jpg"), parts=False)

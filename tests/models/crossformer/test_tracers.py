@@ -13,6 +13,12 @@ from cfviz.hooks import capture, edit
 from cfviz.models.crossformer import CrossFormer
 
 TINY = {"embed_dim": 32, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 4, 8), "num_classes": 5}
+SHORT = {
+    "depths": (2, 1),
+    "num_heads": (1, 2),
+    "group_size": (7, 14),
+    "interval": (8, 4),
+}  # padded; one group
 GRADIENTS = pytest.mark.parametrize("gradients", [False, True])
 EVERY_BIAS = pytest.mark.parametrize("position_bias", ["dpb", "rpb", "none"])
 EVERY_LDA = pytest.mark.parametrize("lda", ["regions", "whole"])
@@ -50,7 +56,7 @@ class TestCompile:
             same(compiled(x), model(x))
 
     def test_it_follows_changed_blocks_weights_and_groups(self) -> None:
-        model, x = tiny(), photos()
+        model, x = tiny(**SHORT), photos()
         compiled = torch.compile(model, backend="aot_eager")
         with torch.no_grad():
             plain = compiled(x)
@@ -65,7 +71,7 @@ class TestCompile:
             same(compiled(x), model(x))
 
     def test_inductor_works_on_a_cpu_without_gradients(self) -> None:
-        model = tiny()
+        model = tiny(**SHORT)
         with torch.no_grad():
             same(torch.compile(model)(photos()), model(photos()))
 

@@ -147,6 +147,7 @@ def twice(cells: torch.Tensor, inner: tuple[int, int], size: tuple[int, int]) ->
     return interpolate(wide, size, mode="bilinear", align_corners=False)[0]
 
 
+@pytest.mark.slow
 def test_at_several_scales_the_mean_of_the_probabilities_decides(
     make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
