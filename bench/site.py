@@ -6,15 +6,18 @@
              the main thread for it, on average
     loads    bytes that the page asks for with nothing kept from before; and all pages in one window, with
              what the service worker keeps for later
+    own photo   from the choice of a file until the frame that shows its figure; the first also fetches and
+             compiles the runtime and the model, the others are medians. Forwards by the worker's own clock
 
-The site is made with two photos and served on the loopback address, without compression. Times are wall-clock
+The site is made with two photos and served on the loopback address, without compression; own photos also
+with the headers that allow several threads. Times are wall-clock
 times on the page's own clock: on a busy machine, give this a priority of its own.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,16 +26,22 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from bench.hover import BUDGET, CHROMIUM, CLOCK, sweep
 from bench.pages import HEIGHT, LIMIT, WIDTH
 from bench.timing import Row, at_most
 from cfviz.data.samples import gallery
-from cfviz.site import build
+from cfviz.site import build, own, runtime
 from cfviz.site.pages import PAGES, address
 
-PAINT, FIRST_VISIT = 1.0, 5.0  # seconds; MB for all pages together
+PAINT, OWN, FIRST_VISIT = 1.0, 1.5, 5.0  # seconds; MB for all pages together
+PHONE = (4000, 3000)  # pixels of a phone's photo
+ISOLATED = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+}
 # Page -> what the pointer moves over.
 POINTED = {
     "home": ".whole .photo .frame", "grouping": ".gr canvas >> nth=0", "attention": ".over",
@@ -44,18 +53,35 @@ const look = () => document.querySelector('.figure[data-drawn]')
   : requestAnimationFrame(look);
 look();
 """
+GIVEN = """
+let count = 0;
+document.addEventListener('change', ({ target }) => {
+  if (target.id !== 'own') return;
+  const [given, id] = [performance.now(), `own-${(count += 1)}`];
+  window.took = null;
+  const look = () => document.querySelector(`.figure[data-photo="${id}"]`)
+    ? requestAnimationFrame(() => { window.took = performance.now() - given; })
+    : requestAnimationFrame(look);
+  look();
+}, true);
+"""
 SEEN = """() => [performance.getEntriesByName('first-contentful-paint')[0]?.startTime, window.drawn]
   .every(Boolean) && [performance.getEntriesByName('first-contentful-paint')[0].startTime, window.drawn]"""
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[tuple[str, list[int]]]:
+def served(folder: Path, headers: Mapping[str, str] | None = None) -> Iterator[tuple[str, list[int]]]:
     """Serve a folder on the loopback address; the list takes the bytes of every file that was sent."""
     sent: list[int] = []
 
     class Files(SimpleHTTPRequestHandler):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args, directory=str(folder))
+
+        def end_headers(self) -> None:
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            super().end_headers()
 
         def copyfile(self, source: Any, outputfile: Any) -> None:
             data = source.read()
@@ -81,12 +107,19 @@ def rows(rounds: int) -> Iterator[Row]:
     many, moves = max(3, min(7, rounds // 4)), max(100, 5 * rounds)
     with TemporaryDirectory() as folder, sync_playwright() as play:
         out = Path(folder) / "site"
-        build(out, photos=gallery()[:2])
+        build(out, photos=gallery()[:2], runtime=runtime.fetched())
+        phone = Path(folder) / "phone.jpg"
+        Image.open(gallery()[0].path).convert("RGB").resize(PHONE).save(phone, quality=90)
         browser = play.chromium.launch(executable_path=CHROMIUM)
         with served(out) as (base, sent):
             for page in PAGES:
                 yield from _page(browser, page, f"{base}/{address(page, 'en')}", sent, many, moves)
             yield at_most("site: all pages load", _all(browser, base, sent) / 1e6, FIRST_VISIT, 2, " MB")
+            files = [gallery()[0].path, phone]
+            for page in own.PAGES:
+                yield from _own(browser, page, f"{base}/{address(page, 'en')}", files, many)
+        with served(out, ISOLATED) as (base, _):
+            yield from _own(browser, "attention", f"{base}/{address('attention', 'en')}", files, many)
         browser.close()
 
 
@@ -115,6 +148,31 @@ def _page(
     yield at_most(f"site, {name}: pointer, p95", float(np.percentile(times[:, 0], 95)), BUDGET, 1, " ms")
     yield at_most(f"site, {name}: main thread a move", cpu, BUDGET, 1, " ms")
     yield Row(f"site, {name}: loads", f"{loads / 1e6:.2f} MB")
+
+
+def _own(browser: Browser, name: str, url: str, files: Sequence[Path], many: int) -> Iterator[Row]:
+    """The rows of readers' own photos on one page: a small file, and one of a phone."""
+    context = browser.new_context(
+        viewport={"width": WIDTH, "height": HEIGHT}, service_workers="block"
+    )  # fmt: skip
+    context.add_init_script(GIVEN)
+    page = context.new_page()
+    page.goto(url)
+
+    def given(file: Path) -> float:
+        page.locator("#own:enabled").set_input_files(file)
+        return page.wait_for_function("() => window.took", timeout=LIMIT).json_value() / 1000
+
+    first = given(files[0])
+    times = [[given(file) for _ in range(many)] for file in files]
+    answers = "[...document.getElementById('own').photos.known.values()]"
+    threads, forward = page.evaluate(f"[{answers}[0].threads, {answers}.slice(1).map(({{ ms }}) => ms)]")
+    context.close()
+    what = f"site, {name}: own photo, {threads} thread{'s' if threads > 1 else ''}"
+    yield Row(f"{what}, first", f"{first:.2f} s")
+    for kind, some in zip(("a small file", f"{PHONE[0]} x {PHONE[1]} px"), times, strict=True):
+        yield at_most(f"{what}, {kind}", median(some), OWN, 2, " s", f"longest {max(some):.2f}")
+    yield Row(f"{what}, forward", f"{median(forward):.0f} ms")
 
 
 def _all(browser: Browser, base: str, sent: list[int]) -> int:

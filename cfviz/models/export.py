@@ -60,12 +60,17 @@ def export_onnx(
     )
 
 
-def export_with_attention(model: CrossFormer, path: str | PathLike[str], size: Size = 224) -> None:
-    """Write a model for one photo as an ONNX file that also returns what every attention is made of.
+def export_watched(model: CrossFormer, path: str | PathLike[str], size: Size = 224) -> None:
+    """Write a model for one photo as an ONNX file that also returns what the figures draw.
 
-    The outputs are `logits` (1, num_classes) and, for each block, `content_{s}_{b}` (H*W, nH, N), float32:
-    q.k / sqrt(d) of each token of the map with the members of its group. With the position bias and the mask
-    of the padding added, their softmax is the attention.
+    The outputs, all float32:
+
+        logits            (1, num_classes)
+        content_{s}_{b}   of each block, (H*W, nH, N): q.k / sqrt(d) of each token of the map with the members
+                          of its group. With the position bias and the mask of the padding added, their
+                          softmax is the attention
+        cel_{s}           (H, W, C): the concatenated tokens of the embedding layer before each stage
+        stage_{s}         (H, W, C): the output of each stage
 
     Args:
         model: In eval mode; it is copied.
@@ -76,17 +81,20 @@ def export_with_attention(model: CrossFormer, path: str | PathLike[str], size: S
         ValueError: As for `export_onnx`.
     """
     copied, H, W = _copied(model, size)
-    watched, shape = _WithAttention(copied, (H, W)).eval(), (1, copied.in_chans, H, W)
+    watched, shape = _Watched(copied, (H, W)).eval(), (1, copied.in_chans, H, W)
     _kept(_exported(watched, shape, watched.names), Path(path), model, copied, [shape])
 
 
-class _WithAttention(nn.Module):
-    """A model that returns its logits, and the content logits of every block in the order of the map."""
+class _Watched(nn.Module):
+    """A model that returns its logits, every block's content logits in the order of the map, and maps."""
 
     def __init__(self, model: CrossFormer, size: tuple[int, int]) -> None:
         super().__init__()
         self.model = model
         self.blocks: list[tuple[str, str, str]] = []  # q, k, and the block's number
+        self.maps = {f"cel_{s}": point_names.embedding(s) for s in range(len(model.depths))}
+        outputs = point_names.stage_outputs(model.depths)
+        self.maps |= {f"stage_{s}": point for s, point in enumerate(outputs)}
         for s, stage in enumerate(model.groupings(*size)):
             for b, g in enumerate(stage):
                 self.blocks.append(
@@ -98,16 +106,17 @@ class _WithAttention(nn.Module):
     @property
     def names(self) -> list[str]:
         """The outputs' names."""
-        return [OUTPUT, *(f"content_{at}" for _, _, at in self.blocks)]
+        return [OUTPUT, *(f"content_{at}" for _, _, at in self.blocks), *self.maps]
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        with capture(self.model, *(name for q, k, _ in self.blocks for name in (q, k))) as seen:
+        products = (name for q, k, _ in self.blocks for name in (q, k))
+        with capture(self.model, *products, *self.maps.values()) as seen:
             out = [self.model(x)]
         for q, k, at in self.blocks:
             content = seen[q] @ seen[k].transpose(-1, -2) * seen[q].shape[-1] ** -0.5  # nG, nH, N, N
             rows = content.transpose(1, 2).flatten(0, 1)  # nG*N, nH, N
             out.append(rows[self.get_buffer(f"place_{at}")])  # H*W, nH, N
-        return tuple(out)
+        return tuple(out) + tuple(seen[point].squeeze(0) for point in self.maps.values())  # H, W, C
 
 
 def _copied(model: CrossFormer, size: Size) -> tuple[CrossFormer, int, int]:

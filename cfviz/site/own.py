@@ -5,37 +5,47 @@ A photo then gets the same messages that `contents.py` makes of the gallery's ph
     runtime/*.mjs      onnxruntime-web's code, as its authors publish it
     runtime/*.bin      its WebAssembly, gzipped
     runtime/LICENSE.txt   their licence, which asks to be passed on
-    own/model.bin      the model, gzipped; its outputs are those of `export_with_attention`
-    own/template.bin   the attention figure's message without photo and blocks, and each block's position bias
+    own/model.bin      the model, gzipped; its outputs are those of `export_watched`
+    own/template.bin   what is the same on every photo: the message of the attention figure without photo and
+                       blocks ("attention", "biases"), that of the embedding figure without photo and tokens
+                       ("embedding", with the gain and the epsilon of each layer's LayerNorm)
+
+What the figure of the whole model says stands in the home page itself (`home`), in its language.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from cfviz.data import answers
 from cfviz.data.decode import load_image
 from cfviz.data.header import MAX_BYTES, MAX_PIXELS, MAX_RATIO
 from cfviz.data.images import LONGEST, prepare
-from cfviz.figures.live import attention, message
+from cfviz.figures.live import attention, embedding, message
+from cfviz.figures.theme import LIGHT
 from cfviz.framing import KEEP
 from cfviz.geometry import token_box
+from cfviz.measured import cel, whole_model
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.export import export_with_attention
+from cfviz.models.export import export_watched
+from cfviz.models.probes.cost import Cost
+from cfviz.models.probes.embedding import layer
 from cfviz.models.probes.position_bias import table_of
-from cfviz.run import class_names
+from cfviz.run import calibration_of, class_names, inspect
 from cfviz.words import together, translator
 
 from . import runtime
-from .contents import SIZE, packed
+from .contents import LINKED, SIZE, packed
 
 ERROR = 1e-5  # of a probability: the browser's arithmetic against PyTorch's, measured by a test
 TOP = 3  # classes named under the photo
+PAGES = ("home", "attention", "embedding")  # that show a reader's own photo
 # Why a photo is refused: the library's sentences, whose numbers the browser fills in.
 REFUSED = {
     "empty": (),
@@ -58,7 +68,7 @@ def files(model: CrossFormer, place: Path) -> dict[str, bytes]:
     there = runtime.there(place)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
-        export_with_attention(model, file, SIZE)
+        export_watched(model, file, SIZE)
         exported = file.read_bytes()
     return {
         f"runtime/{runtime.CODE}": (there / runtime.CODE).read_bytes(),
@@ -75,10 +85,13 @@ _MODEL, _TEMPLATE = "own/model.bin", "own/template.bin"
 ON_DEMAND = ("own/", "runtime/")  # what only a reader's own photo loads
 
 
-def about(model: CrossFormer, lang: str, place: Callable[[str], str], megabytes: int) -> dict[str, Any]:
-    """What the page's code is told: addresses, the numbers of the preprocessing, the limits, and words.
+def about(
+    page: str, model: CrossFormer, lang: str, place: Callable[[str], str], megabytes: int
+) -> dict[str, Any]:
+    """What a page's code is told: addresses, the numbers of the preprocessing, the limits, and words.
 
     Args:
+        page: One of `PAGES`.
         model: The bundled model.
         lang: Language of the page.
         place: Turns the name of a file into its address.
@@ -98,6 +111,10 @@ def about(model: CrossFormer, lang: str, place: Callable[[str], str], megabytes:
         for code, fields in REFUSED.items()
     }
     words = {name: t(f"site.own_{name}") for name in ("wait", "unreadable", "failed")}
+    others = t("common.comma").join(t(f"common.page_{one}") for one in PAGES if one != page)
+    answer = [t("site.own_there", pages=others)]
+    if page != "home":  # whose figure says it itself
+        answer = [t("site.own_answer", classes="{classes}"), t("answer.unknown", n=len(names)), *answer]
     return {
         "files": {
             "worker": place("code/own.js"),
@@ -116,11 +133,7 @@ def about(model: CrossFormer, lang: str, place: Callable[[str], str], megabytes:
         | {
             "load": t("site.own_load", size=megabytes),
             "note": t("site.own_note", size=megabytes),
-            "answer": together(
-                t("site.own_answer", classes="{classes}"),
-                t("answer.unknown", n=len(names)),
-                t("site.own_there"),
-            ),
+            "answer": together(*answer),
             "yours": t("common.yours", name="{name}"),
             "comma": t("common.comma"),
         },
@@ -130,6 +143,37 @@ def about(model: CrossFormer, lang: str, place: Callable[[str], str], megabytes:
 def megabytes(made: Mapping[str, bytes]) -> int:
     """What the first photo loads, in MB; 0 if the site takes none."""
     return round(sum(len(data) for name, data in made.items() if name.startswith(ON_DEMAND)) / 1e6)
+
+
+def home(model: CrossFormer, lang: str, costs: Mapping[str, Cost]) -> dict[str, Any]:
+    """What the figure of the whole model shows of any photo of the reader's own, but for photo and answer.
+
+    The browser adds `photo`, `of`, `stages[].picture`, `top` and `id`, and puts a name into `photo_alt`. Its
+    `line` is that of `lines` [{"from", "to", "text"}] in which the top class's probability lies, if any.
+
+    Args:
+        model: The bundled model.
+        lang: Language of the page.
+        costs: The cost of its parts.
+    """
+    t, labels = translator(lang), class_names(model, lang)
+    trace = inspect(np.zeros((SIZE, SIZE, 3), np.uint8), model, SIZE)
+    data = whole_model(
+        trace, model, lang, title="{name}", labels=labels, pictures=("",) * (len(model.depths) + 1),
+        costs=costs, links=dict.fromkeys(LINKED, True), theme=LIGHT,
+    )  # fmt: skip
+    known = calibration_of(trace)
+    # Of a photo of the reader's own, nobody knows what it shows: the sentence names no class.
+    line = answers.sentence(t, labels, 0, 0, None)
+    lines = [
+        {
+            "from": one["from"],
+            "to": one["to"],
+            "text": together(line, answers.confidence(t, known, one["from"])),
+        }
+        for one in (known["bins"] if known else ())
+    ]
+    return {**data, "line": line, "lines": lines}
 
 
 def _template(model: CrossFormer) -> bytes:
@@ -153,5 +197,27 @@ def _template(model: CrossFormer) -> bytes:
         )
         for s, b, g in blocks
     }
-    header = {**bare.header, "biases": biases, "error": ERROR}
-    return replace(bare, header=header, body=b"".join(arrays.parts)).data
+    header = {
+        "attention": {**bare.header, "start": dict(bare.start), "error": ERROR},
+        "biases": biases,
+        "embedding": _embedding(model, [(stage[0].H, stage[0].W) for stage in groupings], arrays),
+    }
+    return message.Message(header, b"".join(arrays.parts), {}).data
+
+
+def _embedding(
+    model: CrossFormer, sides: Sequence[tuple[int, int]], arrays: message.Arrays
+) -> dict[str, Any]:
+    """The embedding figure's header without photo and tokens, and what its measures are computed with."""
+    layers = [layer(model, s) for s in range(len(sides))]
+    blank = [
+        cel(one, np.zeros((H, W, sum(one.channels)), np.float32))
+        for one, (H, W) in zip(layers, sides, strict=True)
+    ]
+    bare = message.opened(embedding.pack(blank, photo=Image.new("RGB", (SIZE, SIZE)), strings={}))
+    cels = [
+        {name: value for name, value in entry.items() if name not in embedding.ALL}
+        | {"gain": arrays.array(one.gain), "eps": one.eps}
+        for entry, one in zip(bare.header["cels"], layers, strict=True)
+    ]
+    return {**bare.header, "cels": cels, "start": dict(bare.start)}

@@ -12,7 +12,8 @@ What a page's code needs stands in its element `site`, as JSON (`cfviz/web/site/
     addresses       home: name of a page -> its address
     data, usual, allowed   grouping: its figure's data, the link's defaults, and what a link may hold
     measures        embedding: the measures that a link may name
-    own             attention: addresses, numbers and words for the reader's own photo (`own.py`), or nothing
+    own             where readers open photos of their own: addresses, numbers and words (`own.py`), and at
+                    home what its figure shows of any photo; left out if the site takes none
     choices         position bias: name -> [default, lowest, highest]
     app             learn: the address of a running app, or ""
 """
@@ -246,8 +247,11 @@ def _settings(page: str, lang: str, root: str, site: Site) -> dict[str, Any]:
 
 
 def _of_home(lang: str, site: Site) -> dict[str, Any]:
-    del lang, site
-    return {"addresses": {name: _file(name) for name in PAGES}}
+    found = {"addresses": {name: _file(name) for name in PAGES}}
+    taken = _of_own("home", lang, site)
+    if taken:
+        taken["own"]["home"] = own.home(site.model, lang, site.costs)
+    return found | taken
 
 
 def _of_grouping(lang: str, site: Site) -> dict[str, Any]:
@@ -269,18 +273,24 @@ def _of_grouping(lang: str, site: Site) -> dict[str, Any]:
 
 
 def _of_attention(lang: str, site: Site) -> dict[str, Any]:
-    found = {"strings": figure_words("attention", lang)}
-    if not site.own:
-        return found
-    root = "" if lang == "en" else "../"
-    return found | {
-        "own": own.about(site.model, lang, lambda file: f"{root}{file}?v={site.version}", site.own)
-    }
+    return {"strings": figure_words("attention", lang)} | _of_own("attention", lang, site)
 
 
 def _of_embedding(lang: str, site: Site) -> dict[str, Any]:
-    del site
-    return {"strings": figure_words("embedding", lang), "measures": MEASURES}
+    found = {"strings": figure_words("embedding", lang), "measures": MEASURES}
+    return found | _of_own("embedding", lang, site)
+
+
+def _of_own(page: str, lang: str, site: Site) -> dict[str, Any]:
+    """What a page is told that shows photos of the reader's own; nothing if the site takes none."""
+    if not site.own:
+        return {}
+    root = "" if lang == "en" else "../"
+
+    def place(file: str) -> str:
+        return f"{root}{file}?v={site.version}"
+
+    return {"own": own.about(page, site.model, lang, place, site.own)}
 
 
 def _of_position_bias(lang: str, site: Site) -> dict[str, Any]:
@@ -349,7 +359,7 @@ def _with_photo(page: str, lang: str, site: Site) -> str:
     look = section_words(page, lang).get("look", "")
     return (
         '<div class="strip" data-figure="picker"></div>\n'
-        + (_own(lang, site) if page == "attention" else "")
+        + (_own(lang, site) if page in own.PAGES else "")
         + (f'<p class="look">{marked(look)}</p>\n' if look else "")
         + (credits if page in DRAWN else f"{_box(page)}\n{credits}")
     )

@@ -15,7 +15,7 @@ from cfviz.geometry import MASKED
 from cfviz.hooks import capture
 from cfviz.models import export
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.export import export_onnx, export_with_attention
+from cfviz.models.export import export_onnx, export_watched
 from cfviz.stats import softmax
 
 # Padded groups in the first of two stages; a map that is smaller than its group in the second.
@@ -53,17 +53,24 @@ def test_the_file_reproduces_the_models_logits(model, tmp_path, batch, shape) ->
 
 
 @pytest.mark.slow
-def test_a_file_with_attention_returns_what_the_softmax_is_taken_of(model, tmp_path) -> None:
+def test_a_watched_file_returns_what_the_softmax_is_taken_of_and_the_maps(model, tmp_path) -> None:
     """On a map whose groups are padded: the tokens of the map alone, in their order."""
     file, size = tmp_path / "watched.onnx", (96, 64)
-    export_with_attention(model, file, size)
+    export_watched(model, file, size)
     x = torch.randn(1, 3, *size)
-    with torch.no_grad(), capture(model, "layers.*.blocks.*.attn.*") as seen:
+    maps = (
+        [point_names.embedding(s) for s in range(len(model.depths))],
+        point_names.stage_outputs(model.depths),
+    )
+    with torch.no_grad(), capture(model, "layers.*.blocks.*.attn.*", *maps[0], *maps[1]) as seen:
         logits = model(x)
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_outputs()]
     found = dict(zip(names, session.run(None, {"pixels": x.numpy()}), strict=True))
     np.testing.assert_allclose(found.pop("logits"), logits.numpy(), rtol=1e-4, atol=1e-5)
+    for kind, points in zip(("cel", "stage"), maps, strict=True):
+        for s, point in enumerate(points):
+            np.testing.assert_allclose(found.pop(f"{kind}_{s}"), seen[point][0].numpy(), atol=1e-5)
     padded = 0
     for s, stage in enumerate(model.groupings(*size)):
         for b, g in enumerate(stage):

@@ -1,4 +1,4 @@
-"""The reader's own photo on the site: the browser's input, logits and attention are the library's."""
+"""The reader's own photo on the site: the browser's input, logits and figures are the library's."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ from cfviz import point_names
 from cfviz.data.decode import load_image
 from cfviz.data.images import prepare
 from cfviz.data.samples import gallery, sample
+from cfviz.figures.live import embedding, message
+from cfviz.figures.uris import opened
+from cfviz.measured import cel, stage_pictures
+from cfviz.models.probes.embedding import layer
 from cfviz.models.variants import BUNDLED
-from cfviz.run import class_names, inspect, load
+from cfviz.run import about_answer, class_names, inspect, load
 from cfviz.site import Built, build, own, runtime
+from cfviz.trace import Trace
 from cfviz.web import script
 from cfviz.words import translator
 from tests.e2e.test_accessibility import violations
@@ -36,6 +41,10 @@ STRICT = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; worker-src 'self'",
 }
+ASKED = {
+    f"runtime/{runtime.CODE}", f"runtime/{runtime.MODULE}", "runtime/ort-wasm-simd-threaded.bin",
+    "own/model.bin", "own/template.bin",
+}  # fmt: skip
 SIZES = [(300, 200), (200, 300), (256, 256), (101, 340), (64, 50), (2100, 2001)]  # the last in two strips
 NOISE = """(width, height) => Uint8Array.from({ length: 3 * width * height },
   (_, i) => Math.imul(i + 1, 2654435761) >>> 24)"""
@@ -56,7 +65,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 def test_pixels_of_the_input_are_the_librarys(page: Any) -> None:
     """Every pixel of the crop, and the normalised numbers bit for bit."""
-    known = own.about(load(BUNDLED), "en", str, 0)["input"]
+    known = own.about("home", load(BUNDLED), "en", str, 0)["input"]
     page.goto("about:blank")
     for size in SIZES:
         prepared = prepare(load_image(noise(*size)), known["size"])
@@ -148,14 +157,52 @@ def give(page: Any, file: Path | dict[str, Any]) -> None:
     before = page.evaluate("document.getElementById('own').photos.known.size")
     page.locator("#own:enabled").set_input_files(file)
     page.wait_for_function(
-        f"""(n) => {{
+        """(n) => {
           const said = document.getElementById("own");
+          const shown = [...said.photos.known.keys()].at(-1);
           return said.photos.known.size > n && !said.disabled
-            && ({FIGURE})("attention").header.source === [...said.photos.known.keys()].at(-1);
-        }}""",
+            && document.querySelector(`.figure[data-photo="${shown}"]`);
+        }""",
         arg=before,
         timeout=120_000,
     )
+
+
+MESSAGES = """async () => {
+  const { photos } = document.getElementById("own");
+  const id = [...photos.known.keys()].at(-1);
+  const found = [];
+  for (const file of ["embedding.bin", "home.bin"]) {
+    const data = await photos.of(id, file);
+    found.push(data.reduce((all, byte) => all + String.fromCharCode(byte), ""));
+  }
+  return found;
+}"""
+
+
+def check_figures(page: Any, trace: Trace) -> None:
+    """The figures of the embedding layers and of the whole model, of the photo that was given last."""
+    model = load(BUNDLED)
+    layers, maps = (message.opened(text.encode("latin-1")) for text in page.evaluate(MESSAGES))
+
+    def array(entry: dict[str, Any]) -> np.ndarray:
+        return np.frombuffer(layers.body[entry["at"] :][: entry["bytes"]], entry["type"])
+
+    for s, one in enumerate(layers.header["cels"]):
+        wanted = cel(layer(model, s), trace[point_names.embedding(s)])
+        H, W, C = wanted.tokens.shape
+        _, step = embedding.quantise(wanted.tokens)
+        np.testing.assert_allclose(array(one["step"]), step, rtol=1e-4)
+        tokens = array(one["codes"]).reshape(H, W, C) * array(one["step"])
+        assert (np.abs(tokens - wanted.tokens) <= 0.51 * step + 1e-6).all()
+        for name in embedding.MEASURES:
+            values = getattr(wanted, name)
+            np.testing.assert_allclose(array(one[name]).reshape(values.shape), values, rtol=1e-4, atol=1e-4)
+    for uri, entry in zip(stage_pictures(trace, model.depths)[:-1], maps.header["pictures"], strict=True):
+        png = maps.body[entry["at"] : entry["at"] + entry["bytes"]]
+        both = Image.open(BytesIO(png)), opened(uri)
+        there, here = (np.asarray(one.convert("RGB"), int) for one in both)
+        assert np.abs(there - here).max() <= 1, "of 255"
 
 
 def seen(page: Any) -> np.ndarray:
@@ -166,13 +213,14 @@ def seen(page: Any) -> np.ndarray:
 
 
 @pytest.mark.timeout(900)
-def test_logits_are_the_librarys_on_the_whole_gallery_and_attention_in_every_stage(visit: Host) -> None:
+def test_logits_are_the_librarys_on_the_whole_gallery_and_figures_in_every_stage(visit: Host) -> None:
     """And no byte of a photo leaves the page: there is no request after the model has come."""
     model, rng = load(BUNDLED), np.random.default_rng(3)
     page = visit("attention.html")
     photos, off, apart = gallery(), [], []
+    maps = (*point_names.embeddings(), *point_names.stage_outputs(model.depths))
     for s, one in enumerate(photos[: len(model.depths)]):
-        trace = inspect(one.path, model, watch=point_names.attention(s))
+        trace = inspect(one.path, model, watch=(point_names.attention(s), *maps))
         give(page, one.path)
         if not s:
             page.wait_for_function("() => navigator.serviceWorker.controller !== null")  # all is kept
@@ -190,6 +238,8 @@ def test_logits_are_the_librarys_on_the_whole_gallery_and_attention_in_every_sta
         assert "own-" not in page.url
         logits = page.evaluate("[...[...document.getElementById('own').photos.known.values()].at(-1).logits]")
         apart.append(float(np.abs(np.array(logits) - trace.logits).max()))
+        if not s:
+            check_figures(page, trace)
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<input type=file multiple id=many>')")
     others = photos[len(model.depths) :]
     page.locator("#many").set_input_files([one.path for one in others])
@@ -257,7 +307,7 @@ def refused() -> dict[str, tuple[bytes, str]]:
 
 
 def test_other_photos_are_read_as_by_the_library_and_the_rest_refused_in_a_sentence(visit: Visitor) -> None:
-    page = visit("zh-Hant/attention.html", width=390, theme="dark", has_touch=True, bypass_csp=True)
+    page = visit("zh-Hant/index.html", width=390, theme="dark", has_touch=True, bypass_csp=True)
     for name, data in kinds().items():
         give(page, {"name": name, "mimeType": "image/*", "buffer": data})
         wanted = np.asarray(prepare(load_image(data), 224).crop, int)
@@ -266,23 +316,43 @@ def test_other_photos_are_read_as_by_the_library_and_the_rest_refused_in_a_sente
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.evaluate(AXE_SCRIPT)
     assert not violations(page)
+    trace, t = inspect(kinds()["few.gif"], load(BUNDLED)), translator("zh-Hant")
+    texts = page.locator(".whole .answer ol li").all_inner_texts()
+    names = class_names(load(BUNDLED), "zh-Hant")
+    assert [text.split() for text in texts] == [[names[i], f"{100 * p:.1f}", "%"] for i, _, p in trace.top(5)]
+    line = page.locator(".whole .answer > .note").first
+    expect(line).to_have_text(about_answer(trace, names, t))
+    expect(page.locator("#own-said")).to_contain_text(t("common.page_embedding"))
 
-    page = visit("attention.html")
+    page = visit("embedding.html")
     for name, (data, sentence) in refused().items():
         page.locator("#own:enabled").set_input_files({"name": name, "mimeType": "image/*", "buffer": data})
         expect(page.locator("#own-said")).to_have_text(sentence, timeout=30_000)
-    assert page.evaluate(f"({FIGURE})('attention').header.source") == "cat"
-    assert not any(name.startswith(own.ON_DEMAND) for name, _ in visit.sent[-4:])
+    assert page.locator(".figure").get_attribute("data-photo") == "cat"
+    give(page, {"name": "few.gif", "mimeType": "image/gif", "buffer": kinds()["few.gif"]})
+    trace = inspect(kinds()["few.gif"], load(BUNDLED), watch=point_names.embeddings())
+    wanted = cel(layer(load(BUNDLED), 2), trace[point_names.embedding(2)])
+    found = page.evaluate(
+        f"""() => new Promise((done) => {{
+          const figure = ({FIGURE})("embedding");
+          figure.choose(2);
+          figure.set({{ row: 3, col: 5, measure: "caused" }}, true);
+          requestAnimationFrame(() => requestAnimationFrame(() => done([...figure.values])));
+        }})"""
+    )
+    assert found == pytest.approx(wanted.caused[:, 3, 5].tolist(), abs=1e-5)
 
 
 def test_the_model_is_there_without_a_connection(visit: Visitor) -> None:
-    """Once it was used; and the first visit does not load it. The keyboard reaches the button."""
+    """Once it was used; the first visit does not load it, but the keyboard's reaching the button does."""
     page = visit("attention.html")
     page.wait_for_load_state("networkidle")
     assert not any(name.startswith(own.ON_DEMAND) for name, _ in visit.sent)
     page.locator("#own:enabled").focus()
     ring = page.locator(".own .button").evaluate("(one) => getComputedStyle(one).outlineStyle")
     assert ring == "solid"
+    page.wait_for_function("() => document.getElementById('own').photos.open")
+    assert {name for name, _ in visit.sent if name.startswith(own.ON_DEMAND)} == ASKED
     give(page, sample("cat").path)
     visit.sent.clear()
     page.reload()  # what came before the service worker is fetched through it

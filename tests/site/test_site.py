@@ -409,9 +409,10 @@ def test_nothing_runs_or_styles_that_stands_in_a_page(built: tuple[Path, Built])
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_a_site_that_cannot_run_the_model_says_so(built: tuple[Path, Built], lang: str) -> None:
     out, made = built
-    page = (out / pages.address("attention", lang)).read_text("utf-8")
-    assert f'<p class="own">{pages.marked(translator(lang)("site.own_none"))}</p>' in page
-    assert 'type="file"' not in page
+    for name in own.PAGES:
+        page = (out / pages.address(name, lang)).read_text("utf-8")
+        assert f'<p class="own">{pages.marked(translator(lang)("site.own_none"))}</p>' in page
+        assert 'type="file"' not in page
     assert not any(name.startswith(own.ON_DEMAND) for name in made.files)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cfviz.geometry import CEL_KERNELS, Grouping, token_box
+from cfviz.words import quantity
 
 
 def feature_colours(features: np.ndarray) -> np.ndarray:
@@ -74,10 +75,10 @@ def anatomy(
 
 
 def readable(count: float) -> str:
-    """A count with three significant digits and a prefix: `readable(852389250) == "852 M"`."""
+    """A count with three significant digits and a prefix: "852 M", which no line tears apart."""
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= 0.9995 * limit:
             value = count / limit
             digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
-            return f"{value:.{digits}f} {unit}"
+            return quantity(f"{value:.{digits}f}", unit)
     return f"{count:.0f}"

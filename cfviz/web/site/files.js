@@ -29,7 +29,12 @@ export async function once(address) {
 
 /** The content of a JSON file. */
 export async function json(address) {
-  return JSON.parse(new TextDecoder().decode(await bytes(address)));
+  return parsed(await bytes(address));
+}
+
+/** The same, from its bytes. */
+export function parsed(data) {
+  return JSON.parse(new TextDecoder().decode(data));
 }
 
 /** A style sheet as an element, and the promise that it has come. */

@@ -3,7 +3,7 @@
 
 import { changed, decode } from "../shared/payload.js";
 import { putOriginal, showInput } from "../shared/photo.js";
-import { bytes, json, mounted } from "./files.js";
+import { bytes, mounted, parsed } from "./files.js";
 import {
   attentionLink,
   attentionPlace,
@@ -81,7 +81,7 @@ class Page {
 
   /** The bytes of one of a photo's files. */
   of(photo, file) {
-    if (this.own?.has(photo)) return Promise.resolve(this.own.of(photo, file));
+    if (this.own?.has(photo)) return this.own.of(photo, file);
     return bytes(this.address(`photos/${photo}/${file}`));
   }
 
@@ -205,8 +205,7 @@ class Page {
       input.disabled = true;
       try {
         const id = await this.own.add(file, (step) => say(words[step]));
-        const src = URL.createObjectURL(new Blob([this.own.of(id, "input.png")], { type: "image/png" }));
-        photos.unshift({ id, title: words.yours.replace("{name}", () => file.name), src });
+        photos.unshift({ id, title: this.own.title(id), src: this.own.picture(id) });
         this.choose(id);
       } catch (error) {
         say(error.message);
@@ -215,12 +214,15 @@ class Page {
       input.disabled = false;
       input.value = ""; // so that the same file can be chosen again
     });
+    // The model comes while the reader chooses; where data are to be saved, once a photo is chosen.
+    if (!navigator.connection?.saveData)
+      for (const intent of ["pointerenter", "focus"]) input.addEventListener(intent, () => this.own.warm());
     input.disabled = false;
   }
 
   /** Draw photos from the original once it is here. */
   async sharpen(photo) {
-    if (this.own?.has(photo)) return putOriginal(photo, this.own.of(photo, "original.jpg"));
+    if (this.own?.has(photo)) return putOriginal(photo, await this.own.of(photo, "original.jpg"));
     const { header, array } = decode(await this.of(photo, "original.bin"));
     if (photo === this.photo) await putOriginal(header.of, array(header.file));
   }
@@ -241,6 +243,7 @@ class Page {
       if (photo !== this.photo) return; // another was chosen meanwhile
       data = found;
       await drawn(show(data()));
+      this.place(name).dataset.photo = photo;
       await this.sharpen(photo);
     };
     this.again.push(() => data && show(data()));
@@ -259,16 +262,17 @@ function home(page) {
   const go = (_, where) => {
     const url = new URL(addresses[where.page], location.href);
     if (page.query.has("photo")) url.searchParams.set("photo", page.photo);
-    if (where.page === "attention") {
-      const { H, W } = page.stages[where.stage];
-      const at = { row: Math.floor(where.y * H), col: Math.floor(where.x * W) };
-      for (const [name, value] of Object.entries({ stage: where.stage + 1, block: where.block + 1, ...at }))
-        url.searchParams.set(name, value);
-    }
+    const { H, W } = page.stages[where.stage];
+    const at = { row: Math.floor(where.y * H), col: Math.floor(where.x * W) };
+    const there = {
+      attention: { stage: where.stage + 1, block: where.block + 1, ...at },
+      embedding: { cel: where.stage + 1, ...at },
+    }[where.page];
+    for (const [name, value] of Object.entries(there ?? {})) url.searchParams.set(name, value);
     location.assign(url);
   };
   return page.follow("home", go, async (photo) => {
-    const data = await json(page.address(`photos/${photo}/home-${lang}.bin`));
+    const data = parsed(await page.of(photo, `home-${lang}.bin`));
     page.stages = data.stages;
     return () => ({ ...data, css: page.colours });
   });

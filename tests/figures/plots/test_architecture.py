@@ -9,6 +9,7 @@ from cfviz.figures.plots.architecture import anatomy, feature_colours, readable
 from cfviz.models import create_model
 from cfviz.models.probes.cost import cost
 from cfviz.run import load
+from cfviz.words import NO_BREAK
 
 
 def test_similar_features_get_similar_colours() -> None:
@@ -84,4 +85,4 @@ def test_anatomy_describes_the_model() -> None:
     ],
 )
 def test_counts_have_three_significant_digits(count: float, text: str) -> None:
-    assert readable(count) == text
+    assert readable(count) == text.replace(" ", NO_BREAK)

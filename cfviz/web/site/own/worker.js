@@ -2,36 +2,101 @@
 // It fetches the runtime and the model, and sends nothing anywhere but to the page.
 
 import { once } from "../files.js";
-import { messages } from "./messages.js";
+import { Messages } from "./messages.js";
 import { cropped, framed, normalised } from "./resize.js";
 import { statedSize } from "./sizes.js";
+import { Arrays } from "../../shared/payload.js";
 
 const HEAD = 2 ** 20; // bytes in which a picture states its size
 const THREADS = 4; // more do not make a small model faster
 
+/**
+ * The page's messages all have a number `n`, which the answer has, too:
+ *
+ *     about               open the model, since a photo may follow
+ *     about, id, file     run it on a photo; answered by logits, ms, threads and png, the input's pixels
+ *     id, make            one of the photo's files; answered by `made`
+ */
 export default function (worker) {
-  let session = null; // a promise: the runtime and the model are fetched once
-  worker.addEventListener("message", async ({ data: { id, file, about } }) => {
+  const model = new Model();
+  const seen = new Map(); // id -> a photo and what the model made of it
+  const add = async ({ n, about, id, file }) => {
+    for (const one of seen.values()) one.sharp(); // so that only the last photo is kept decoded
+    model.asked = true;
+    const opening = model.open(about); // meanwhile the photo is decoded
+    opening.catch(() => {}); // awaited below, unless the photo is refused
+    const bitmap = await decoded(file, about.limits);
+    const { size, keep, mean, std, longest } = about.input;
+    const input = cropped(pixels(bitmap), size, keep);
+    const { threads, template } = await opening;
+    worker.postMessage({ n, step: "wait" });
+    const { out, ms } = await model.run(normalised(input, mean, std));
+    const picture = await png(input);
+    const { logits } = out;
+    let drawn = null; // the sharp picture is wanted last, when the figure is there
+    const sharp = () => (drawn ??= original(bitmap, size, keep, longest).finally(() => bitmap.close()));
+    seen.set(id, { sharp, messages: new Messages(id, input, picture, out, template) });
+    return { logits, ms, threads, png: picture };
+  };
+  const make = async ({ id, make: file }) => {
+    const { sharp, messages } = seen.get(id);
+    if (file === "original.jpg") return { made: await sharp() };
+    return { made: file === "home.bin" ? await pictures(messages) : messages.make(file) };
+  };
+  worker.addEventListener("message", async ({ data }) => {
+    const { n } = data;
     try {
-      const { size, keep, mean, std, longest } = about.input;
-      const bitmap = await decoded(file, about.limits);
-      const input = cropped(pixels(bitmap), size, keep);
-      const sharp = await original(bitmap, size, keep, longest);
-      bitmap.close();
-      session ??= opened(about.files, size);
-      session.catch(() => (session = null)); // so that the next photo asks again
-      const { run, threads, template } = await session;
-      worker.postMessage({ id, step: "wait" });
-      const begun = performance.now();
-      const out = await run(normalised(input, mean, std));
-      const ms = performance.now() - begun;
-      const picture = await png(input);
-      const files = messages(id, input, picture, out, template);
-      worker.postMessage({ id, files, logits: out.logits, ms, threads, png: picture, sharp });
+      const answer = await (data.make ? make(data) : data.file ? add(data) : model.warm(data.about));
+      worker.postMessage({ n, ...answer }, answer.made ? [answer.made.buffer] : []);
     } catch (error) {
-      worker.postMessage({ id, error: error.code ?? "failed", fields: error.fields, text: String(error) });
+      worker.postMessage({ n, error: error.code ?? "failed", fields: error.fields, text: String(error) });
     }
   });
+}
+
+/** The model, opened once; it runs on one photo at a time. */
+class Model {
+  constructor() {
+    this.session = null; // a promise
+    this.last = Promise.resolve(); // the run before
+    this.asked = false; // whether a photo was given to run
+  }
+
+  open({ files, input }) {
+    this.session ??= opened(files, input.size);
+    this.session.catch(() => (this.session = null)); // so that the next photo asks again
+    return this.session;
+  }
+
+  /** Open it and run it once on nothing, since the first run is slow; not if a photo is there already. */
+  async warm(about) {
+    await this.open(about);
+    const { size } = about.input;
+    if (!this.asked) await this.run(new Float32Array(3 * size * size));
+    return {};
+  }
+
+  async run(values) {
+    const before = this.last;
+    const mine = before
+      .catch(() => {})
+      .then(async () => {
+        const { run } = await this.session;
+        const begun = performance.now();
+        const out = await run(values);
+        return { out, ms: performance.now() - begun };
+      });
+    this.last = mine;
+    return mine;
+  }
+}
+
+/** What each stage made of a photo, as pictures: a message with one PNG for each. */
+async function pictures(messages) {
+  const arrays = new Arrays();
+  const found = [];
+  for (const one of messages.pictures()) found.push(arrays.add(await png(one), "image/png"));
+  return arrays.packed({ pictures: found, start: {} });
 }
 
 async function opened({ runtime, module, wasm, model, template }, size) {
