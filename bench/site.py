@@ -152,9 +152,7 @@ def _page(
 
 def _own(browser: Browser, name: str, url: str, files: Sequence[Path], many: int) -> Iterator[Row]:
     """The rows of readers' own photos on one page: a small file, and one of a phone."""
-    context = browser.new_context(
-        viewport={"width": WIDTH, "height": HEIGHT}, service_workers="block"
-    )  # fmt: skip
+    context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
     context.add_init_script(GIVEN)
     page = context.new_page()
     page.goto(url)

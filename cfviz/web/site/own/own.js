@@ -95,12 +95,12 @@ export class OwnPhotos {
     return id;
   }
 
-  /** Wait until the service worker keeps what is loaded, if there is one. */
+  /** Wait, once, until the service worker keeps what is loaded, if there is one. */
   controlled() {
-    return Promise.race([
+    return (this.kept ??= Promise.race([
       navigator.serviceWorker?.ready,
       new Promise((done) => setTimeout(done, CONTROLLED)),
-    ]);
+    ]));
   }
 
   told() {
