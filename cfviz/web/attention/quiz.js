@@ -2,7 +2,7 @@
 //
 // The question is a dict: id; pick ("tokens", "token", "head" or null); picked; right (the right tokens once
 // answered, null before); blank (draw no group); cold (draw the group without its attention); panels (what
-// stays beside the photo); big (the page is projected); words. Picks are kept here, each change is sent as
+// stays beside the photo); words. Picks are kept here, each change is sent as
 // {quiz: id, picked}.
 
 import { clip } from "../shared/maths.js";

@@ -435,6 +435,6 @@ class Lessons {
     const { map_label: label, map_on: on, map_off: off } = this.says.words;
     const own = { id: this.id, open: this.open_, picked: this.picked, words: { label, on, off } };
     this.seq += 1;
-    send({ name: this.key, seq: this.seq, to: this.to, quiz: { ...own, big: false, ...this.asked.quiz } });
+    send({ name: this.key, seq: this.seq, to: this.to, quiz: { ...own, ...this.asked.quiz } });
   }
 }
