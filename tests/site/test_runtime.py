@@ -142,10 +142,11 @@ def test_a_folder_that_is_no_runtime_is_refused(tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "dist").exists()
 
 
+@pytest.mark.parametrize("page", own.PAGES)
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_the_page_is_told_the_librarys_own_numbers(lang: str) -> None:
+def test_the_page_is_told_the_librarys_own_numbers(lang: str, page: str) -> None:
     model = load(BUNDLED)
-    known = own.about(model, lang, str, 13)
+    known = own.about(page, model, lang, str, 13)
     seen, told = prepare(load_image(gallery()[0].path), model.img_size), known["input"]
     assert (told["mean"], told["std"]) == (seen.mean, seen.std)
     assert (told["size"], told["size"]) == seen.frame.size
@@ -158,6 +159,7 @@ def test_the_page_is_told_the_librarys_own_numbers(lang: str) -> None:
 def test_the_template_holds_every_block_and_its_bias() -> None:
     model = load(BUNDLED)
     header = message.opened(own._template(model)).header
-    blocks = [f"{stage['s'] + 1}-{block['b'] + 1}" for stage in header["stages"] for block in stage["blocks"]]
+    stages = header["attention"]["stages"]
+    blocks = [f"{stage['s'] + 1}-{block['b'] + 1}" for stage in stages for block in stage["blocks"]]
     assert list(header["biases"]) == blocks
     assert len(blocks) == sum(model.depths)

@@ -84,8 +84,8 @@ function mirrored(matrix, size) {
 }
 
 /**
- * The largest eigenvalues of a symmetric matrix without negative ones, and their eigenvectors: a few vectors are
- * multiplied by the matrix until the space that they span stays; its own eigenvectors are those.
+ * The largest eigenvalues of a symmetric matrix without negative ones, and their eigenvectors: a few vectors
+ * are multiplied by the matrix until the space that they span stays; its own eigenvectors are those.
  */
 function strongest(matrix, size) {
   const many = Math.min(size, COLOURS + MORE);
@@ -156,7 +156,7 @@ function within(matrix, basis) {
   return found.sort((a, b) => b.value - a.value);
 }
 
-/** Jacobi's rotations: makes a small symmetric matrix diagonal in place, and returns its eigenvectors as columns. */
+/** Make a small symmetric matrix diagonal in place (Jacobi); returns its eigenvectors as columns. */
 function turned(a) {
   const size = a.length;
   const vectors = a.map((_, i) => a.map((__, j) => Number(i === j)));

@@ -1,5 +1,5 @@
-// What each kernel contributes to a token, as `cfviz/analysis/embedding.py` measures it, and a token's channels
-// in 8 bits, as `cfviz/figures/live/embedding.py` packs them. A test compares both with the library.
+// What each kernel contributes to a token, as `cfviz/analysis/embedding.py` measures it, and a token's
+// channels in 8 bits, as `cfviz/figures/live/embedding.py` packs them. A test compares both with the library.
 
 const TINY = 1e-30;
 
@@ -31,7 +31,8 @@ function ofToken(x, channels, gain, eps) {
   const C = x.length;
   let mean = 0;
   for (let c = 0; c < C; c++) mean += x[c] / C;
-  let [spread, total, pull] = [0, 0, 0]; // of the token, of the normalised token, what every channel's mean pulls
+  let [spread, total] = [0, 0]; // of the token, of the normalised token
+  let pull = 0; // what every channel's mean pulls
   for (let c = 0; c < C; c++) {
     const centred = x[c] - mean;
     spread += centred ** 2 / C;
