@@ -296,6 +296,11 @@ def test_the_verdict_follows_from_the_results_file(lang: str) -> None:
         row["group_size"] = 7
     assert told(same, lang) == [table]  # groups as in training: nothing is extrapolated
     assert told(results(whole) | {"trained_group": [14] * 4}, lang) == [table, twin]
+    cut = {("dpb", "own", 320): 130, ("dpb", "cut", 320): 129}  # within chance
+    cut |= {("dpb", "own", 448): 120, ("dpb", "cut", 448): 90, ("dpb", "none", 448): 60}
+    (helps,) = told(results(cut), lang)
+    assert "448\u00a0px" in helps
+    assert "+15.00" in helps
     calm = told(results({("dpb", "own", 448): 89, ("dpb", "bicubic", 448): 90}), lang)
     name = translator(lang)
     assert "−0.50" in calm[-1]

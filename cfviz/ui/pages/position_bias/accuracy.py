@@ -107,6 +107,7 @@ def sentences(ctx: Context, found: Results, window: str = "scaled") -> list[str]
     )
     if any(method == "bicubic" for _, method in gains):
         lines.append(_breaks(ctx, gains))
+    lines.append(_helps(ctx, gains))
     return [line for line in lines if line]
 
 
@@ -164,6 +165,16 @@ def _breaks(ctx: Context, gains: Sequence[tuple[accuracy_by_size.Difference, str
     return ctx.t(
         "position_bias.breaks", size=size_name(d.size), G=d.group_size, by=with_interval(d), way=names[method]
     )
+
+
+def _helps(ctx: Context, gains: Sequence[tuple[accuracy_by_size.Difference, str]]) -> str:
+    """Where a bias at new offsets is significantly better than none there, all other biases the same."""
+    won = [d for d, method in gains if method == "cut" and d.sign > 0]
+    if not won:
+        return ""
+    most = max(won, key=lambda d: d.value)
+    way = ctx.t("position_bias.figure.way_cut")
+    return ctx.t("position_bias.helps", size=size_name(most.size), by=with_interval(most), way=way)
 
 
 def with_interval(d: accuracy_by_size.Difference) -> str:
