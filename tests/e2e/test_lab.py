@@ -79,6 +79,7 @@ def test_every_change_can_be_undone_also_after_a_reload_and_beside_the_browsers_
 
     page.locator('.lab [data-act="clear"]').click()
     page.wait_for_url("**do=none*", timeout=30_000)
+    page.locator('[data-test-script-state="notRunning"]').wait_for(timeout=30_000)
     page.go_back()
     expect(items(page)).to_have_count(2)
     redo.click()  # Back moved along the same steps
@@ -115,7 +116,7 @@ def test_the_result_is_in_sight_with_the_board(app: Any, open_page: Any, width: 
         assert box["y"] + box["height"] <= height
     part.click()  # nothing lies over it
     page.wait_for_url("**do=3.2.h12-zero*", timeout=30_000)
-    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight") < 3400
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight") < 3500
     page.wait_for_function(  # nothing covers the result
         """() => {
             const row = document.querySelector(".cf-change tr.first").getBoundingClientRect();
