@@ -19,14 +19,19 @@ export function saveDrawing(name, pen) {
   save(`${name}.svg`, new Blob([pen.toString()], { type: "image/svg+xml" }));
 }
 
+/** Save rows of cells, the first of them names, as CSV. */
+export function saveTable(name, rows, note) {
+  save(`${name}.csv`, new Blob([tableText(rows, note)], { type: "text/csv" }));
+}
+
 /**
- * Save rows of cells, the first of them names, as CSV (RFC 4180); spreadsheets know its UTF-8 by the mark.
+ * Rows of cells as CSV (RFC 4180); spreadsheets know its UTF-8 by the mark.
  *
  * @param note a comment above the names; undefined: none
  */
-export function saveTable(name, rows, note) {
+export function tableText(rows, note) {
   const cell = (x) => (/[",\r\n]/.test(x) ? `"${String(x).replaceAll('"', '""')}"` : (x ?? ""));
   const lines = rows.map((row) => row.map(cell).join(","));
   const all = [...(note === undefined ? [] : [`# ${note}`]), ...lines, ""];
-  save(`${name}.csv`, new Blob(["\ufeff", all.join("\r\n")], { type: "text/csv" }));
+  return `\ufeff${all.join("\r\n")}`;
 }

@@ -19,6 +19,13 @@ export function el(what, attributes = {}, ...children) {
   return node;
 }
 
+/** An element that holds HTML of our own texts. */
+export function html(what, text, attributes = {}) {
+  const node = el(what, attributes);
+  node.innerHTML = text;
+  return node;
+}
+
 /** Write a text only if it changed, into the text node that is there, so that the browser lays out less. */
 export function say(node, text) {
   const old = node.firstChild;

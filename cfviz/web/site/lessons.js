@@ -1,7 +1,7 @@
 // The page of lessons: one step at a time, predict first, then reveal, as in the app. Questions and sentences
 // are the app's (`cfviz/site/lessons.py`); answers are judged here.
 
-import { el, send } from "../shared/markup.js";
+import { el, html, send } from "../shared/markup.js";
 import { Arrays, changed, decode } from "../shared/payload.js";
 import { bytes, json, mounted } from "./files.js";
 import { Sentences, accepted, grade } from "./grade.js";
@@ -11,13 +11,6 @@ import { Progress } from "./progress.js";
 export async function lessons(page) {
   const about = await json(page.address(`lessons-${page.site.lang}.bin`));
   return new Lessons(page, about).start();
-}
-
-/** An element that holds HTML of our own texts. */
-function html(what, text, attributes = {}) {
-  const node = el(what, attributes);
-  node.innerHTML = text;
-  return node;
 }
 
 /** The message of a made-up map on the photo of another message. */

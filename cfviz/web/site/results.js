@@ -1,6 +1,8 @@
 // The files of results of a self-test, one record per answer, as `cfviz/ui/pages/learn/selftest_room.py`
 // writes them; a test compares the two.
 
+import { tableText } from "../save/files.js";
+
 /** One record per answer; right answers are given away only once the second half is done. */
 export function records({ phases, unsure, told, columns, words }, lang, set, sittings, asked) {
   const [, second] = phases;
@@ -41,12 +43,8 @@ function exact(seconds) {
   return `${new Date(1000 * seconds).toISOString().slice(0, 19)}Z`;
 }
 
-/** A table that a spreadsheet opens with Chinese text intact: UTF-8 with a byte-order mark. */
+/** The records as a table; the options of a question share a cell. */
 export function csv(columns, rows) {
-  const cell = (value) => {
-    const text = Array.isArray(value) ? value.join(" / ") : String(value);
-    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  };
-  const lines = [columns, ...rows.map((row) => Object.values(row))];
-  return `\ufeff${lines.map((line) => `${line.map(cell).join(",")}\r\n`).join("")}`;
+  const cell = (value) => (Array.isArray(value) ? value.join(" / ") : value);
+  return tableText([columns, ...rows.map((row) => Object.values(row).map(cell))]);
 }

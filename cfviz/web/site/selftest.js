@@ -2,7 +2,7 @@
 // marked by the rules of `cfviz/lessons/selftest.py`; then before and after compared, and taken away.
 
 import { save } from "../save/files.js";
-import { el } from "../shared/markup.js";
+import { el, html } from "../shared/markup.js";
 import { esc, fill, together } from "../shared/text.js";
 import { json } from "./files.js";
 import { Tests } from "./progress.js";
@@ -14,13 +14,6 @@ const USUAL = "1";
 export async function selftest(page) {
   const about = await json(page.address(`selftest-${page.site.lang}.bin`));
   new SelfTest(page, about).show();
-}
-
-/** An element that holds HTML of our own texts. */
-function html(what, text, attributes = {}) {
-  const node = el(what, attributes);
-  node.innerHTML = text;
-  return node;
 }
 
 function button(what, text, act) {

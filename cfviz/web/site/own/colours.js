@@ -43,13 +43,7 @@ function principal(x, count, C) {
   const products = few ? outer(x, count, C) : inner(x, count, C);
   return strongest(products, size).map(({ value, vector }) => {
     if (few) return vector.map((u) => u * Math.sqrt(Math.max(0, value)));
-    const part = new Float64Array(count);
-    for (let n = 0; n < count; n++) {
-      let sum = 0;
-      for (let c = 0; c < C; c++) sum += x[n * C + c] * vector[c];
-      part[n] = sum;
-    }
-    return part;
+    return product(x, vector);
   });
 }
 
@@ -69,11 +63,8 @@ function inner(x, count, C) {
 function outer(x, count, C) {
   const out = new Float64Array(count * count);
   for (let i = 0; i < count; i++) {
-    for (let j = i; j < count; j++) {
-      let sum = 0;
-      for (let c = 0; c < C; c++) sum += x[i * C + c] * x[j * C + c];
-      out[i * count + j] = sum;
-    }
+    const one = x.subarray(i * C, (i + 1) * C);
+    for (let j = i; j < count; j++) out[i * count + j] = dot(one, x, j * C);
   }
   return mirrored(out, count);
 }
@@ -104,20 +95,18 @@ function strongest(matrix, size) {
   return found.slice(0, COLOURS);
 }
 
+/** Of a vector with each row of a matrix. */
 function product(matrix, vector) {
   const size = vector.length;
-  const out = new Float64Array(size);
-  for (let i = 0; i < size; i++) {
-    let sum = 0;
-    for (let j = 0; j < size; j++) sum += matrix[i * size + j] * vector[j];
-    out[i] = sum;
-  }
+  const out = new Float64Array(matrix.length / size);
+  for (let i = 0; i < out.length; i++) out[i] = dot(vector, matrix, i * size);
   return out;
 }
 
-function dot(a, b) {
+/** Of a vector with the numbers of another from a place on. */
+function dot(a, b, from = 0) {
   let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[from + i];
   return sum;
 }
 
