@@ -83,7 +83,7 @@ export class LabBoard {
     if (this.steps?.store !== store) this.steps = new Steps(store);
     const now = writeAll(this.items);
     if (data.seq < this.seq) return; // Python has yet to see the latest change
-    if (this.waits) this.steps.settle(now);
+    if (this.waits && !data.moved) this.steps.settle(now);
     else this.steps.meet(now);
     this.waits = false;
   }

@@ -44,7 +44,7 @@ from cfviz.ui.widgets.figure import LAB, committed
 from cfviz.words import percent, short_name
 
 BOARD = "lab.board"
-SEQ = "cfviz.lab.seq"
+ASKED = "cfviz.lab.asked"  # number and list of the latest change made on the board
 OTHER = "giant-panda"  # the other photo at first
 GALLERY_BATCH = 4
 PIECE = 16  # changes measured in one turn
@@ -339,8 +339,9 @@ def show_board(experiment: Experiment) -> None:
 
     def commit() -> None:
         if to := committed(BOARD, forms.LAB):
-            st.session_state[SEQ] = to["seq"]
-            ctx.put(do=to["do"] or NOTHING, how=to["how"])
+            do = to["do"] or NOTHING
+            st.session_state[ASKED] = (to["seq"], do)
+            ctx.put(do=do, how=to["how"])
 
     LAB.show(_data(experiment), name=BOARD, on_commit=commit)
 
@@ -359,11 +360,13 @@ def _data(experiment: Experiment) -> dict[str, Any]:
         found = board([part_address(one) for one in ranking.parts], values, probs, now)
         if ranking.share:
             label = short_name(ctx.labels[experiment.other_trace().top(1)[0][0]])
+    seq, asked = st.session_state.get(ASKED, (0, None))
     return {
         **board_frame(ctx),
         "do": to_url(experiment.do),
         "how": experiment.how,
-        "seq": st.session_state.get(SEQ, 0),
+        "seq": seq,
+        "moved": asked is not None and ctx.get("do", "", lambda _: True) != asked,  # the link went on since
         **found,
         "measured": experiment.how,
         "unit": "share" if ranking and ranking.share else experiment.by,
