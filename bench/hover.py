@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
+from bench.browsers import FULL, SHELL, installed
 from bench.timing import Row, at_most
 from cfviz.data.samples import gallery
 from cfviz.figures.live import attention
@@ -33,7 +33,7 @@ from cfviz.words import figure_words
 
 WATCH = ("layers.*.blocks.*.attn.q", "layers.*.blocks.*.attn.k", "layers.*.blocks.*.attn.bias")
 BUDGET = 16.0  # ms
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+CHROMIUM = installed(*FULL, SHELL)  # with windows if there is one, as readers have it
 CLOCK = """
 window.samples = [];
 addEventListener('pointermove', (event) => {
@@ -90,7 +90,7 @@ def measure(
     size: int = 224,
     moves: int = 400,
     width: int = 1440,
-    chromium: str = CHROMIUM,
+    chromium: str | None = CHROMIUM,
 ) -> dict[str, list[float]]:
     """Sweep the first two blocks of every stage: cpu, drawing p50, pointer p50, drawing p95, pointer p95."""
     trace = inspect(gallery()[0].path, create_model(model, weights=None), size=size, watch=WATCH)

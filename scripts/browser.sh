@@ -20,7 +20,7 @@ PY
 }
 
 found() {
-    for candidate in "${CHROMIUM:-}" chromium chromium-browser google-chrome google-chrome-stable; do
+    for candidate in "${CHROMIUM:-}" chromium-headless-shell chromium chromium-browser google-chrome google-chrome-stable; do
         runs "$candidate" && return 0
     done
     runs "$(playwright_chromium)"
@@ -33,7 +33,9 @@ has_chinese_font() {
 here=$(dirname "$0")
 if ! found; then
     echo "No Chromium found: installing one for the browser tests"
-    "$here/apt.sh" chromium fonts-noto-cjk fontconfig || true
+    # The one without windows needs two thirds of the processor time; Debian has it, others may not.
+    "$here/apt.sh" chromium-headless-shell fonts-noto-cjk fontconfig ||
+        "$here/apt.sh" chromium fonts-noto-cjk fontconfig || true
     found || "$python" -m playwright install chromium || true
     if ! found; then
         echo "The browser tests need Chromium, and none could be installed." >&2

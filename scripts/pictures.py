@@ -1,17 +1,18 @@
-"""Take the README's pictures from a running app: `.venv/bin/python scripts/pictures.py http://localhost:8501`.
+"""Take the README's pictures from a running app: `.venv/bin/python -m scripts.pictures http://localhost:8501`.
 
 Names after the address take these pictures only.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
+
+from bench.browsers import FULL, SHELL, installed
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
 DOG = "photo=german-shepherd&lang=en"
@@ -43,9 +44,8 @@ WIDTH, HEIGHT, LIMIT = 1440, 900, 300_000
 def main(base: str, *names: str) -> None:
     """Write one WebP per page, 1440 px wide, in the light theme."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    browser = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        chromium = playwright.chromium.launch(executable_path=installed(*FULL, SHELL), args=["--no-sandbox"])
         for name, address in PAGES.items():
             if names and name not in names:
                 continue

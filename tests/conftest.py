@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import gc
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +27,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from bench.browsers import FULL, SHELL, installed
 from tests.processes.warm import Warm
 
 settings.register_profile("cfviz", deadline=None)  # a busy machine is no failure
@@ -328,16 +328,11 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 # ---------------------------------------------------------------- the browser
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
 
 @pytest.fixture(scope="session")
 def chromium_path() -> str | None:
     """The installed Chromium: `$CHROMIUM`, or the first found; None for Playwright's own build."""
-    wanted = os.environ.get("CHROMIUM")
-    if wanted and not shutil.which(wanted):
-        pytest.fail(f"CHROMIUM is {wanted!r}, which is no program here")
-    return next((path for name in (wanted, *BROWSERS) if name and (path := shutil.which(name))), None)
+    return installed(SHELL, *FULL)
 
 
 @pytest.fixture(scope="module")
