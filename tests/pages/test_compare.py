@@ -96,13 +96,6 @@ def test_the_choice_is_recorded_in_the_link() -> None:
 
 
 @pytest.mark.slow
-def test_all_shown_code_runs() -> None:
-    app = finished(page())
-    for block in app.code:
-        exec(compile(block.value, "shown", "exec"), {})
-
-
-@pytest.mark.slow
 def test_a_download_without_a_network_ends_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> Path:
         raise CheckpointError("no_network", url="huggingface.co", detail="no route")

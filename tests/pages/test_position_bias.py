@@ -130,15 +130,6 @@ def test_figures_start_where_the_link_says_after_a_change_of_model() -> None:
     assert begins() == (2, 1)
 
 
-@pytest.mark.slow
-def test_all_shown_code_runs(page: AppTest) -> None:
-    codes = [code.value for code in page.code if code.language == "python"]
-    assert len(codes) >= 6
-    for code in codes:
-        if not code.startswith("python -m"):
-            exec(compile(code, "shown", "exec"), {})
-
-
 def test_messages_hold_the_bias_bit_for_bit() -> None:
     model = load("crossformer_nano")
     for s, stage in enumerate(model.stages):
