@@ -494,18 +494,22 @@ def _inside(path: Path) -> bool:
     return any(path.is_relative_to(root) for root in roots())
 
 
-def folders() -> list[Path]:
-    """The roots and the folders up to two levels below them that have subfolders, which may be classes."""
-    return list(dict.fromkeys(_with_folders()))[:MOST_FOLDERS]
+def folders(flat: bool = False) -> list[Path]:
+    """The roots and the folders up to two levels below them that have subfolders, which may be classes.
+
+    Args:
+        flat: Also those that hold only files.
+    """
+    return list(dict.fromkeys(_with_entries(flat)))[:MOST_FOLDERS]
 
 
-def _with_folders() -> Iterator[Path]:
+def _with_entries(flat: bool) -> Iterator[Path]:
     for root in roots():
         for path in (root, *sorted(root.glob("*")), *sorted(root.glob("*/*"))):
             if path.is_symlink() or not path.is_dir():
                 continue
             with os.scandir(path) as inner:
-                if any(entry.is_dir(follow_symlinks=False) for entry in inner):
+                if any(flat or entry.is_dir(follow_symlinks=False) for entry in inner):
                     yield path
 
 

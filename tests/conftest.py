@@ -157,7 +157,7 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 # ---------------------------------------------------------------- models
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_model() -> Callable[..., Any]:
     """A function that makes a small CrossFormer, the same one each time: 16 channels, 4 stages, 7 classes.
 

@@ -134,6 +134,9 @@ def test_only_folders_under_the_roots_may_be_read(tmp_path: Path, monkeypatch: p
         jobs.allowed(root)
     monkeypatch.setenv(jobs.FOLDERS, os.pathsep.join([str(root), str(tmp_path / "missing")]))
     assert jobs.folders() == [root, root / "set"]
+    (root / "plain" / "a.jpg").touch()
+    assert jobs.folders() == [root, root / "set"]
+    assert jobs.folders(flat=True) == [root, root / "plain", root / "set"]
     assert jobs.allowed(root / "set") == root / "set"
     for bad in (out, root / ".." / "out", tmp_path, "/", tmp_path / "root-two"):
         with pytest.raises(ValueError, match="not under a folder"):

@@ -60,6 +60,32 @@ class ByOffset:
                     self._sums[kind, head] += np.bincount(self._index, one.reshape(-1), len(self._pairs))
             self._pairs += len(some) * np.bincount(self._index, pair.reshape(-1), len(self._pairs))
 
+    @property
+    def sums(self) -> np.ndarray:
+        """What was added up, (2, nH, 2Gh-1, 2Gw-1): of the attention, and of the softmax of the bias."""
+        return self._sums.reshape(2, -1, *self.shape).copy()
+
+    @classmethod
+    def of(cls, sums: np.ndarray, pairs: np.ndarray) -> ByOffset:
+        """The same from `sums` and `pairs`, such as those of a file.
+
+        Raises:
+            ValueError: If the shapes do not belong together.
+        """
+        if (
+            sums.ndim != 4
+            or sums.shape[0] != 2
+            or pairs.shape != sums.shape[2:]
+            or not all(side % 2 for side in pairs.shape)
+        ):
+            raise ValueError(
+                f"the sums are {sums.shape}, the pairs {pairs.shape}; expected (2, nH, odd, odd)"
+            )
+        found = cls(sums.shape[1], *((side + 1) // 2 for side in pairs.shape))
+        found._sums += sums.reshape(found._sums.shape)
+        found._pairs += pairs.reshape(-1)
+        return found
+
     def copy(self) -> ByOffset:
         """The same sums, to which others can be joined."""
         return deepcopy(self)

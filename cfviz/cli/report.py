@@ -34,16 +34,27 @@ def add(commands: Any) -> None:
         help="remove each part of the model in turn, and rank them by their effect (default: only where "
         "that takes seconds)",
     )  # fmt: skip
+    parser.add_argument(
+        "--survey",
+        metavar="FILE",
+        help="add what a folder of photos shows of the same model: the file of `survey`",
+    )
+    parser.add_argument(
+        "--operations", action=argparse.BooleanOptionalAction,
+        help="time every operation of the forward (default: only where that takes seconds)",
+    )  # fmt: skip
     parser.set_defaults(run=_report)
 
 
 def _report(args: argparse.Namespace) -> int:
     from cfviz import report  # deferred, with the rest: PyTorch and the figures
     from cfviz.data.samples import recognised
+    from cfviz.measured.survey import open_survey
     from cfviz.run import inspect
     from cfviz.training.folder import shown
 
     check_target(args.out, "--out")
+    survey = open_survey(args.survey) if args.survey else None
     image = open_photo(args.photo).brushed(args.brush)
     model = open_placed(args)
     size = size_of(args, model)
@@ -63,6 +74,8 @@ def _report(args: argparse.Namespace) -> int:
     given = {"random": "none", "bundled": None}.get(weights.source, said)
     origin = report.Origin(photo.typed if photo else shown(args.photo), photo.id if photo else None, given)
     with replacing(args.out) as part:
-        part.write_text(report.html(trace, model, origin, args.lang, args.parts), "utf-8")
+        part.write_text(
+            report.html(trace, model, origin, args.lang, args.parts, survey, args.operations), "utf-8"
+        )
     note(f"{args.out} is written; it opens in any browser, offline too")
     return 0

@@ -32,16 +32,29 @@ from cfviz.figures.live.embedding import pack
 from cfviz.framing import CENTRE, Centre, as_size, centre_code, size_code, size_text
 from cfviz.geometry import token_box
 from cfviz.measured import cel, quick
+from cfviz.measured.operations import figure as operations_figure
+from cfviz.measured.operations import how_measured, sentence
+from cfviz.measured.survey import Survey, facts_of
+from cfviz.measured.survey import figure as survey_figure
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.cost import cost
 from cfviz.models.probes.embedding import layer
+from cfviz.models.probes.operations import Operations
 from cfviz.models.weights.errors import CheckpointError
 from cfviz.options import DTYPES
 from cfviz.run import about_answer, class_names, frame_of
 from cfviz.trace import Trace
-from cfviz.words import figure_words, percent, quantity, section_words, translator
+from cfviz.words import figure_words, percent, quantity, section_words, together, translator
 
-from .parts import amplitude_message, bias_message, known_message, parts_ranking, ranking_table, sum_message
+from .parts import (
+    amplitude_message,
+    bias_message,
+    known_message,
+    measured_operations,
+    parts_ranking,
+    ranking_table,
+    sum_message,
+)
 
 WATCH = (
     *(point_names.attention(point=name) for name in ("q", "k", "bias", "probs")),
@@ -69,7 +82,13 @@ class Origin:
 
 
 def html(
-    trace: Trace, model: CrossFormer, origin: Origin, lang: str = "en", parts: bool | None = None
+    trace: Trace,
+    model: CrossFormer,
+    origin: Origin,
+    lang: str = "en",
+    parts: bool | None = None,
+    survey: Survey | None = None,
+    operations: bool | None = None,
 ) -> str:
     """Build the report as one HTML file.
 
@@ -79,10 +98,15 @@ def html(
         origin: The names of the photo and the weights.
         lang: "en" or "zh-Hant".
         parts: Whether to ablate every part and rank them; None does so only if it is quick.
+        survey: What many photos show of the same model, to add as a figure.
+        operations: Whether to time the operations of the forward; None does so only if it is quick.
 
     Raises:
-        ValueError: If a point in `WATCH` is missing, the trace has no photo, or the language is unknown.
+        ValueError: If a point in `WATCH` is missing, the trace has no photo, or the language is unknown;
+            if the survey is of other weights.
     """
+    if survey is not None and survey.about["sha256"] != trace.weights.sha256:
+        raise ValueError("the survey is of other weights than the photo's; make one with `cfviz survey`")
     if not trace.labels:
         raise CheckpointError("no_classes", source=trace.weights.source)
     if trace.crop is None:
@@ -105,6 +129,16 @@ def html(
         figures.append((web.READING, known))
     if (sizes := amplitude_message(trace, model, lang)) is not None:
         figures.append((web.AMPLITUDE, sizes))
+    session["operations"] = None
+    if quick(model, trace.size) if operations is None else operations:
+        found = measured_operations(trace, model)
+        session["operations"] = found.as_dict()
+        figures.append((web.OPERATIONS, operations_figure(found, lang)))
+    if operations is not None:
+        session["command"] += " --operations" if operations else " --no-operations"
+    if survey is not None:
+        session["command"] += " --survey survey.safetensors"
+        figures.append((web.SURVEY, survey_figure(survey, lang)))
     blanks = {
         "LANG": escape(lang),
         "TITLE": escape(f"cfviz: {trace.photo}"),
@@ -115,7 +149,16 @@ def html(
             "report/report.css",
             *dict.fromkeys(sheet for figure, _ in figures for sheet in figure.sheets),
         ),
-        "BODY": _body(trace, session, t, class_names(model, lang), [f.host for f, _ in figures], lang),
+        "BODY": _body(
+            trace,
+            session,
+            t,
+            class_names(model, lang),
+            [f.host for f, _ in figures],
+            lang,
+            {"survey": "" if survey is None else facts_of(survey, lang)}
+            | ({"operations": said_of(found, lang)} if session["operations"] else {}),
+        ),
         "SESSION": json.dumps(session, ensure_ascii=False).replace("<", "\\u003c"),
         "FIGURES": web.together(figures),
         "COPY": web.element("report/main.js", "run(document);"),
@@ -277,6 +320,11 @@ def embedding_message(trace: Trace, model: CrossFormer, lang: str) -> bytes:
 # ---------------------------------------------------------------- words on the page
 
 
+def said_of(found: Operations, lang: str) -> str:
+    """What is said of the operations: where the time goes, and how it was measured."""
+    return together(sentence(found, lang).replace("**", ""), how_measured(found, lang))
+
+
 def _body(
     trace: Trace,
     session: Mapping[str, Any],
@@ -284,8 +332,9 @@ def _body(
     labels: Sequence[str],
     hosts: Sequence[str],
     lang: str,
+    more: Mapping[str, str],
 ) -> str:
-    """The page's body, with empty boxes for the figures, named by `hosts`."""
+    """The page's body, with empty boxes for the figures, named by `hosts`; `more` is said of some."""
     random = session["weights"]["trained"] is None
     warn = f'<p class="rp-warn">{escape(t["random"])}</p>' if random else ""
     figures = [
@@ -295,6 +344,8 @@ def _body(
         ("sum", "lp-host"),
         ("known", "rd-host"),
         ("amplitude", "am-host"),
+        ("operations", "op-host"),
+        ("survey", "sv-host"),
     ]
     ranks = ranking_table(session["parts"], labels, t) if session["parts"] else ""
     note = escape(t["parts_look"].format(n=len(session["parts"])))
@@ -308,7 +359,8 @@ def _body(
         )
         + "</div>",
         *(
-            f'<h2>{escape(t[name])}</h2><p class="rp-note">{escape(t[name + "_look"])}</p>'
+            f'<h2>{escape(t[name])}</h2><p class="rp-note">'
+            f"{escape(together(t[name + '_look'], more.get(name, '')))}</p>"
             f'<section><div class="{host}"></div></section>'
             for name, host in figures
             if host in hosts

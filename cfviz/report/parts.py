@@ -23,6 +23,7 @@ from cfviz.models.crossformer import CrossFormer
 from cfviz.models.interventions.effects import effects, parts
 from cfviz.models.probes.linear import probes_for
 from cfviz.models.probes.logit_parts import logit_parts
+from cfviz.models.probes.operations import Operations, operations
 from cfviz.run import class_names, forward
 from cfviz.stats import softmax
 from cfviz.trace import Trace
@@ -85,6 +86,11 @@ def amplitude_message(trace: Trace, model: CrossFormer, lang: str) -> bytes | No
     except ValueError:
         return None
     return amplitude_figure(blocks, without, whole, lang)
+
+
+def measured_operations(trace: Trace, model: CrossFormer) -> Operations:
+    """Record and time the operations of a forward on what the model saw."""
+    return operations(model, seen_in(trace).tensor)
 
 
 def seen_in(trace: Trace) -> Prepared:

@@ -1,4 +1,4 @@
-"""A folder of photos, one subfolder per class. Every file is accounted for: used, or skipped with a reason.
+"""A folder of photos, by class or flat. Every file is accounted for: used, or skipped with a reason.
 
 `cfviz.data` decides what counts as a photo, as it does everywhere. Anything that cannot be one (hidden files,
 empty files, pipes, broken links) is skipped without being opened.
@@ -51,11 +51,15 @@ class PhotoFolder:
 
     Photos in subfolders of a class folder belong to that class.
 
+    Args:
+        folder: The folder.
+        flat: Take every photo in it and its subfolders, of no class.
+
     Attributes:
         root: The folder.
-        classes: The class folders' names, sorted.
+        classes: The class folders' names, sorted; none of a flat folder.
         names: Each photo's path relative to the folder, in a fixed order.
-        labels: Each photo's class, (n,) int64.
+        labels: Each photo's class, (n,) int64; 0 in a flat folder.
         sizes: Each file's size in bytes, (n,) int64.
         times: When each file was last modified, in nanoseconds since 1970, (n,) int64.
         skipped: Maps each file that is not used to the reason.
@@ -64,12 +68,27 @@ class PhotoFolder:
         ValueError: If there is no such folder, no class folder, or no photo in any of them.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]):
+    def __init__(self, folder: str | os.PathLike[str], flat: bool = False):
         self.root = Path(folder)
         if not self.root.is_dir():
             raise ValueError(f"there is no folder {shown(str(folder))}")
         self.skipped: dict[str, str] = {}
         self.classes: list[str] = []
+        found = self._loose() if flat else self._by_class()
+        self.names = [name for name, _, _ in found]
+        self.labels = np.asarray([label for _, label, _ in found], dtype=np.int64)
+        self.sizes = np.asarray([about.st_size for _, _, about in found], dtype=np.int64)
+        self.times = np.asarray([about.st_mtime_ns for _, _, about in found], dtype=np.int64)
+
+    def _loose(self) -> list[tuple[str, int, os.stat_result]]:
+        """All photos in the folder and below it, as (path relative to the root, 0, result of `stat`)."""
+        found = sorted(self._photos(str(self.root), "", ()), key=lambda photo: photo[0])
+        if not found:
+            raise ValueError(f"{shown(str(self.root))} holds no photos")
+        return [(name, 0, about) for name, about in found]
+
+    def _by_class(self) -> list[tuple[str, int, os.stat_result]]:
+        """The photos in the class folders, as (path relative to the root, class, result of `stat`)."""
         found: list[tuple[str, int, os.stat_result]] = []
         own = os.stat(self.root)
         for entry in _entries(self.root):
@@ -86,13 +105,10 @@ class PhotoFolder:
         self._check_splits([name for name, _, _ in found])
         if not found:
             raise ValueError(
-                f"{shown(str(folder))} holds no photos in subfolders; expected one subfolder per class, "
+                f"{shown(str(self.root))} holds no photos in subfolders; expected one subfolder per class, "
                 "with photos in it"
             )
-        self.names = [name for name, _, _ in found]
-        self.labels = np.asarray([label for _, label, _ in found], dtype=np.int64)
-        self.sizes = np.asarray([about.st_size for _, _, about in found], dtype=np.int64)
-        self.times = np.asarray([about.st_mtime_ns for _, _, about in found], dtype=np.int64)
+        return found
 
     def __len__(self) -> int:
         return len(self.names)
@@ -128,10 +144,10 @@ class PhotoFolder:
         try:
             entries = _entries(folder)
         except OSError as error:
-            self.skipped[shown(name)] = f"a folder that cannot be opened ({error.strerror})"
+            self.skipped[shown(name or folder)] = f"a folder that cannot be opened ({error.strerror})"
             return
         for entry in entries:
-            inner = f"{name}/{entry.name}"
+            inner = f"{name}/{entry.name}" if name else entry.name
             if self._passed_over(entry, inner):
                 continue
             about = entry.stat()

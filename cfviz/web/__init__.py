@@ -17,9 +17,8 @@ from posixpath import normpath
 
 __all__ = [
     "AMPLITUDE", "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB",
-    "OPERATIONS",
-    "PARTS", "PICKER", "POSITION_BIAS", "READING", "SIMILAR", "WEB", "Figure", "element", "filled", "program",
-    "script", "style", "text", "together",
+    "OPERATIONS", "PARTS", "PICKER", "POSITION_BIAS", "READING", "SIMILAR", "SURVEY", "WEB", "Figure",
+    "element", "filled", "program", "script", "style", "text", "together",
 ]  # fmt: skip
 
 WEB = Path(__file__).resolve().parent
@@ -266,3 +265,4 @@ PICKER = Figure("picker", "picker-host", (CONTROLS, "picker/picker.css"))
 POSITION_BIAS = Figure("position_bias", "pb-host", (*SHARED, "position_bias/position_bias.css"))
 READING = Figure("reading", "rd-host", (*SHARED, "reading/reading.css"))
 SIMILAR = Figure("similar", "sm-host", (*SHARED, "similar/similar.css"))
+SURVEY = Figure("survey", "sv-host", (*SHARED, "survey/survey.css"))

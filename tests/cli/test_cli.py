@@ -425,3 +425,36 @@ def test_forged_strokes_are_refused_with_one_line(capsys: pytest.CaptureFixture[
         main(["predict", "photo.jpg", "--brush", "mean-60-5000.1"])
     assert ended.value.code == 2
     assert "path has (5000, 1); expected [x, y]" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_survey_names_what_it_skips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos, out, page = tmp_path / "photos", tmp_path / "s.safetensors", tmp_path / "s.html"
+    photos.mkdir()
+    whole = Path(PHOTO).read_bytes()
+    (photos / "cat.jpg").write_bytes(whole)
+    (photos / "half.jpg").write_bytes(whole[:5000])
+    progress = tmp_path / "progress.json"
+    said = [
+        "survey",
+        str(photos),
+        "--size",
+        "64",
+        "--out",
+        str(out),
+        "--html",
+        str(page),
+        "--lang",
+        "zh-Hant",
+    ]
+    assert main([*said, "--json", "--progress", str(progress)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["files"]["used"], list(told["files"]["skipped"])) == (1, ["half.jpg"])
+    assert len(told["areas"]) == 4
+    assert json.loads(progress.read_text("utf-8"))["done"] == 2
+    assert "half.jpg" in page.read_text("utf-8")
+    assert not out.with_suffix(".parts").exists()
+    assert main(["survey", str(photos), "--out", str(tmp_path / "s.npz")]) == 2
+    assert "ends in .safetensors" in capsys.readouterr().err
+    assert main(["survey", str(tmp_path / "none"), "--out", str(out)]) == 2
+    assert "there is no folder" in capsys.readouterr().err

@@ -14,9 +14,10 @@ from streamlit.testing.v1 import AppTest
 from cfviz import jobs
 from cfviz.data.labels import labels
 from cfviz.data.samples import sample
+from cfviz.measured.survey import survey
 from cfviz.models.interventions.language import from_url, parse
 from cfviz.training.measure.study_table import Tally, save
-from cfviz.ui.pages import study
+from cfviz.ui.pages.study import findings as study
 from cfviz.ui.session import photos, reader
 from cfviz.ui.widgets.jobs import skipped
 from cfviz.words import translator
@@ -246,3 +247,34 @@ def test_a_study_takes_dropped_photos_with_their_classes(
     name = "photos/n03028079/own-berlin-cathedral"
     assert files[name] == mine["own-berlin-cathedral"].data
     assert set(files) == {"interventions.jsonl", name}
+
+
+@pytest.mark.slow
+def test_a_folder_that_was_looked_into_is_shown_to_who_started_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    photos = tmp_path / "mine"
+    photos.mkdir()
+    (photos / "cat.jpg").write_bytes(sample("cat").path.read_bytes())
+    (photos / "broken.jpg").write_bytes(sample("cat").path.read_bytes()[:2000])
+    home = tmp_path / "jobs" / "survey" / "0123456789ab"
+    home.mkdir(parents=True)
+    looked = survey(photos, "crossformer_nano", 64)
+    looked.save(home / "survey.safetensors")
+    about = {"kind": "survey", "command": ["survey", str(photos)], "result": "survey.safetensors"}
+    jobs.write(home / "job.json", about)
+    jobs.write(home / "state.json", {"state": "done", "owner": "somebody else"})
+    monkeypatch.setattr(reader, "at_the_machine", lambda: True)
+    app = page(monkeypatch, tmp_path, open="survey", size="64", survey="channel.1.4.2")
+    assert not app.exception
+    (place,) = (one for one in app.text_input if one.key == "study.survey_path")
+    assert app.button(key="jobs.start.survey").disabled
+    place.set_value(str(tmp_path / "nowhere")).run()
+    assert any("There is no folder" in one.value for one in app.error)
+    code = next(one.value for one in app.code if "found.strongest" in one.value)
+    assert "stage=0, kernel=3, channel=1" in code
+    assert any("broken" in one.value and "1 of 2 files used" in one.value for one in app.caption)
+    monkeypatch.setattr(reader, "at_the_machine", lambda: False)
+    app.run()
+    assert not any("found.strongest" in one.value for one in app.code)
+    assert not [one for one in app.text_input if one.key == "study.survey_path"]

@@ -17,6 +17,7 @@ from cfviz import cli
 from cfviz.data.images import load_image, prepare
 from cfviz.data.samples import sample
 from cfviz.framing.size import as_pair
+from cfviz.measured.survey import survey_of
 from cfviz.models.factory import create_model
 from cfviz.models.interventions.apply import apply
 from cfviz.models.interventions.language import from_url
@@ -103,7 +104,10 @@ def test_the_command_reproduces_the_report(tmp_path: Path, capsys, monkeypatch) 
     monkeypatch.chdir(tmp_path)
     assert cli.main(first["command"].split()[3:]) == 0
     second = session(Path("report.html").read_text("utf-8"))
-    drop = {"seconds"}
+    drop = {"seconds", "operations"}  # measured times
+    assert [one["macs"] for one in first["operations"]["operations"]] == [
+        one["macs"] for one in second["operations"]["operations"]
+    ]
     assert {k: v for k, v in first.items() if k not in drop} == {
         k: v for k, v in second.items() if k not in drop
     }
@@ -244,3 +248,27 @@ def test_parts_are_ranked_as_in_the_lab(model) -> None:
     assert session(page)["parts"] == rows
     assert page.count("data-part=") == report_parts.SHOWN
     assert '<div class="pb-host">' in page
+
+
+@pytest.mark.slow
+def test_a_report_takes_operations_and_a_survey_of_the_same_weights(
+    tmp_path: Path, model, tiny_model
+) -> None:
+    out, file = tmp_path / "r.html", tmp_path / "s.safetensors"
+    survey_of([PHOTO], model, 64).save(file)
+    said = ["report", str(PHOTO), "--size", "64", "--no-parts", "--operations", "--survey", str(file)]
+    assert cli.main([*said, "--out", str(out)]) == 0
+    page = out.read_text("utf-8")
+    for host in ("op-host", "sv-host"):
+        assert f'<div class="{host}"></div>' in page
+        assert f'id="{host}"' in page
+    stated = session(page)
+    assert stated["operations"]["size"] == [64, 64]
+    assert "--survey" in stated["command"]
+    trace = inspect(PHOTO, model, 64, report.WATCH)
+    plain = report.html(trace, model, report.Origin(str(PHOTO)), parts=False, operations=False)
+    assert 'id="op-host"' not in plain
+    assert session(plain)["operations"] is None
+    other = survey_of([PHOTO], tiny_model(), 64)
+    with pytest.raises(ValueError, match="of other weights"):
+        report.html(trace, model, report.Origin(str(PHOTO)), parts=False, survey=other)

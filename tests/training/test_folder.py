@@ -466,6 +466,14 @@ def test_a_state_on_a_full_disk_keeps_the_one_before(
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_a_flat_folder_takes_every_photo_below_it(messy: Path) -> None:
+    by_class, flat = PhotoFolder(messy), PhotoFolder(messy, flat=True)
+    assert set(by_class.names) <= set(flat.names)
+    assert (flat.classes, flat.labels.any()) == ([], False)
+    assert "not in a class folder" not in flat.skipped.values()
+    assert set(flat.skipped) | set(flat.names) == set(by_class.skipped) | set(by_class.names)
+
+
 def test_a_folder_of_train_and_val_is_not_taken_for_two_classes(folder: Path, tmp_path: Path) -> None:
     """It used to be trained on: two classes, train and val."""
     shutil.copytree(folder, tmp_path / "mine" / "train")

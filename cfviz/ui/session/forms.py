@@ -21,7 +21,8 @@ from . import log
 
 __all__ = [
     "ANSWER", "ATTENTION", "BIAS", "BIAS_ANSWER", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "LAB",
-    "PARTS", "PICTURE", "SIMILAR", "STORED", "VIEW_ASKED", "WHOLE", "Form", "accepted", "row_picked",
+    "PARTS", "PICTURE", "SIMILAR", "STORED", "SURVEY", "VIEW_ASKED", "WHOLE", "Form", "accepted",
+    "row_picked",
 ]  # fmt: skip
 
 Field = Callable[[Any], Any]  # returns the value to use, or raises ValueError
@@ -195,5 +196,6 @@ WHOLE = Form(
 CROP = Form({"x": share, "y": share})  # its centre, from the left and from the top
 PICTURE = Form(text(200))  # a photo's id
 SIMILAR = Form({"stage": whole(STAGES), "x": share, "y": share})
+SURVEY = Form({"place": text(24, r"fields|channel(\.\d{1,4}){3}|head(\.\d{1,3}){3}")})
 STORED = Form(text(LONGEST))  # a student's progress
 VIEW_ASKED = Form(one_of("photo", "input", "full", "leave", "next", "back"))

@@ -43,8 +43,8 @@ from cfviz.ui.session import forms
 
 __all__ = [
     "AMPLITUDE", "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB",
-    "OPERATIONS", "PARTS", "PICKER", "POSITION_BIAS", "READING", "SIMILAR", "Component", "about_to_appear",
-    "committed", "drive", "follow_up", "living_figure", "move_to",
+    "OPERATIONS", "PARTS", "PICKER", "POSITION_BIAS", "READING", "SIMILAR", "SURVEY", "Component",
+    "about_to_appear", "committed", "drive", "follow_up", "living_figure", "move_to",
 ]  # fmt: skip
 
 
@@ -102,6 +102,7 @@ POSITION_BIAS = Component(
 )  # more: another run
 READING = Component(web.READING, "cfviz_reading", keeps=())
 SIMILAR = Component(web.SIMILAR, "cfviz_similar")
+SURVEY = Component(web.SURVEY, "cfviz_survey")
 
 
 def living_figure(

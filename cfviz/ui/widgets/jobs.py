@@ -30,15 +30,16 @@ ICONS = {
 }
 
 
-def folder_choice(ctx: Context, name: str) -> Path | None:
+def folder_choice(ctx: Context, name: str, flat: bool = False) -> Path | None:
     """Let the reader choose a folder of photos; None, with a sentence why, if there is none to choose.
 
     Args:
         ctx: The page.
         name: A name unique on the page.
+        flat: Whether folders without subfolders are on offer, too.
     """
     roots = tuple(jobs.roots())
-    found = _folders(roots)
+    found = _folders(roots, flat)
     if not found:
         st.info(ctx.t("jobs.no_folders", variable=jobs.FOLDERS), icon=":material/folder_off:")
         return None
@@ -49,7 +50,8 @@ def folder_choice(ctx: Context, name: str) -> Path | None:
         top = Path(root[path]).name
         return top if inside == "." else f"{top}/{inside}"
 
-    chosen = st.selectbox(ctx.t("jobs.folder"), found, format_func=title, key=f"jobs.folder.{name}")
+    label = ctx.t("jobs.folder_flat" if flat else "jobs.folder")
+    chosen = st.selectbox(label, found, format_func=title, key=f"jobs.folder.{name}")
     try:
         return _allowed(chosen, roots)
     except ValueError as error:
@@ -67,9 +69,9 @@ def skipped(ctx: Context, about: Mapping[str, Any]) -> list[str]:
 
 
 @st.cache_data(ttl=SCAN, max_entries=8, show_spinner=False)
-def _folders(roots: tuple[Path, ...]) -> list[Path]:
+def _folders(roots: tuple[Path, ...], flat: bool) -> list[Path]:
     """The folders on offer; scanned only now and then, because a disk may hold very many."""
-    return jobs.folders()
+    return jobs.folders(flat)
 
 
 @st.cache_data(ttl=SCAN, max_entries=64, show_spinner=False)
@@ -97,6 +99,7 @@ def panel(
     growing: bool = False,
     files: Mapping[str, str | bytes] | None = None,
     brief: Sequence[str] = (),
+    private: bool = False,
 ) -> None:
     """A button that starts a job, and the list of all jobs of its kind.
 
@@ -110,6 +113,7 @@ def panel(
         growing: Whether to draw partial results too, at every check.
         files: As for `cfviz.jobs.start`.
         brief: As for `cfviz.jobs.start`.
+        private: Whether to list only what this reader may change, since the results show photos.
     """
     st.button(
         label or ctx.t("jobs.start"),
@@ -122,11 +126,16 @@ def panel(
     )
     if refused := st.session_state.pop(f"jobs.refused.{kind}", None):
         st.error(ctx.t("jobs.refused", reason=plain(refused)), icon=":material/error:")
-    found = jobs.listed(kind)[:SHOWN]
+    found = listed(kind, private)[:SHOWN]
     if found:
-        st.caption(ctx.t("jobs.shared", kept=jobs.KEPT))
+        st.caption(ctx.t("jobs.private" if private else "jobs.shared", kept=jobs.KEPT))
     running = any(job.state in jobs.ALIVE for job in found)
-    st.fragment(_list, run_every=EVERY if running else None)(ctx, kind, running, show, growing)
+    st.fragment(_list, run_every=EVERY if running else None)(ctx, kind, running, show, growing, private)
+
+
+def listed(kind: str, private: bool = False) -> list[jobs.Job]:
+    """All jobs of a kind, the latest first; if they are private, those that this reader may change."""
+    return [job for job in jobs.listed(kind) if not private or _may_change(job)]
 
 
 def _begin(
@@ -143,10 +152,15 @@ def _begin(
 
 
 def _list(
-    ctx: Context, kind: str, watched: bool, show: Callable[[jobs.Job], None] | None, growing: bool
+    ctx: Context,
+    kind: str,
+    watched: bool,
+    show: Callable[[jobs.Job], None] | None,
+    growing: bool,
+    private: bool,
 ) -> None:
     """The latest jobs; when the last one stops, the whole page is redrawn, without polling."""
-    found = jobs.listed(kind)[:SHOWN]
+    found = listed(kind, private)[:SHOWN]
     if watched and not any(job.state in jobs.ALIVE for job in found):
         state.redraw()
     for job in found:

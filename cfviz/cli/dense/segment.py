@@ -11,8 +11,8 @@ from cfviz.models.dense.variants import ONE_SCALE
 from cfviz.training.cli import add_scales
 from cfviz.words import translator
 
-from .dense import add_dense, each_photo, finish, open_dense, out_folder, print_remark, stem
-from .output import print_table
+from ..output import print_table
+from . import add_dense, each_photo, finish, open_dense, out_folder, print_remark, stem
 
 
 def add(commands: Any) -> None:

@@ -11,8 +11,8 @@ from cfviz.models.dense.variants import DENSE, SIDES, Task, list_dense
 from cfviz.models.variants import SHIPPED
 from cfviz.words import LANGUAGES, Translator
 
-from .opening import about_weights
-from .output import EXPECTED, USER_ERROR, Bar, complain, named, note, one_line, print_json
+from ..opening import about_weights
+from ..output import EXPECTED, USER_ERROR, Bar, complain, named, note, one_line, print_json
 
 SMALLEST = 32
 OTHER: dict[str, str] = {"detect": "segment", "segment": "detect"}

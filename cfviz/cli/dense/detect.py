@@ -10,8 +10,8 @@ from typing import Any
 from cfviz.jobs import write
 from cfviz.words import translator
 
-from .dense import add_dense, each_photo, finish, open_dense, out_folder, print_remark, stem
-from .output import print_table
+from ..output import print_table
+from . import add_dense, each_photo, finish, open_dense, out_folder, print_remark, stem
 
 
 def add(commands: Any) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from . import message
+from .. import message
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ def pack(
     stages: int,
     strings: Mapping[str, str],
     name: str = "similar",
+    mean: float | None = None,
 ) -> bytes:
     """Pack the figure's message.
 
@@ -73,6 +74,7 @@ def pack(
         stages: How many the model has.
         strings: The figure's words.
         name: The figure's own name.
+        mean: Of all cosines, if not all photos are shown.
     """
     arrays = message.Arrays()
     header = {
@@ -80,7 +82,7 @@ def pack(
         "photo": arrays.picture(photo),
         "H": own.shape[0], "W": own.shape[1], "stage": stage, "stages": stages,
         "row": token[0], "col": token[1], "own": arrays.array(own.astype(np.float32)),
-        "mean": float(np.mean([one.cosines.mean() for one in others])),
+        "mean": float(np.mean([one.cosines.mean() for one in others])) if mean is None else mean,
         "others": [
             {
                 "title": one.title, "file": arrays.add(one.file, "image/jpeg"), "row": one.row,
