@@ -189,7 +189,8 @@ export class SurveyFigure {
 
   show() {
     this.views.choose(this.names.indexOf(this.view));
-    this.room.replaceChildren(this.rooms[this.view]);
+    const room = this.rooms[this.view];
+    if (this.room.firstChild !== room) this.room.replaceChildren(room); // else the focus would be lost
     if (this.view === "channel") this.showChannel();
     if (this.view === "fields") {
       const { areas } = this.header.fields;
