@@ -11,7 +11,7 @@ from cfviz.jobs import write
 from cfviz.words import translator
 
 from ..output import print_table
-from . import add_dense, each_photo, finish, open_dense, out_folder, print_remark, stem
+from .common import add_dense, each_photo, finish, open_dense, out_folder, print_remark, stem
 
 
 def add(commands: Any) -> None:

@@ -12,7 +12,7 @@ from cfviz.training.cli import add_scales
 from cfviz.words import translator
 
 from ..output import print_table
-from . import add_dense, each_photo, finish, open_dense, out_folder, print_remark, stem
+from .common import add_dense, each_photo, finish, open_dense, out_folder, print_remark, stem
 
 
 def add(commands: Any) -> None:

@@ -37,5 +37,6 @@ def test_channels_stages_and_heads(tiny_model: Callable[..., Any], opened_file: 
     page.keyboard.press("ArrowRight")
     r = found.offsets[0, 1].agreement[0]
     expect(page.locator(".sv-said")).to_contain_text("stage 1, block 2, head 1")
-    expect(page.locator(".sv-cells button[aria-checked=true]")).to_have_text(f"{r:.2f}".replace("-", "−"))
+    said = f"{r:.2f}".replace("-", "−") if np.isfinite(r) else "–"
+    expect(page.locator(".sv-cells button[aria-checked=true]")).to_have_text(said)
     expect(page.locator(".sv-cells button[tabindex='0']")).to_have_count(1)
