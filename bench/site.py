@@ -54,12 +54,11 @@ const look = () => document.querySelector('.figure[data-drawn]')
 look();
 """
 GIVEN = """
-let count = 0;
 document.addEventListener('change', ({ target }) => {
   if (target.id !== 'own') return;
-  const [given, id] = [performance.now(), `own-${(count += 1)}`];
+  const [given, before] = [performance.now(), document.querySelector('.figure').dataset.photo];
   window.took = null;
-  const look = () => document.querySelector(`.figure[data-photo="${id}"]`)
+  const look = () => document.querySelector(`.figure[data-photo^="own-"]:not([data-photo="${before}"])`)
     ? requestAnimationFrame(() => { window.took = performance.now() - given; })
     : requestAnimationFrame(look);
   look();

@@ -54,7 +54,9 @@ WORDS = (
     "next", "next_lesson", "or_click", "pick_many", "pick_one", "picked", "progress", "reset", "sandbox",
     "score",
 )  # fmt: skip
-HERE = ("lesson_unkept", "sandbox_app")  # the same, of the site alone
+HERE = ("lesson_unkept", "lesson_gallery", "sandbox_app")  # the same, of the site alone
+# Questions that the browser makes of a photo of the reader's own; see `cfviz/web/site/own/questions.js`.
+COMPUTED = ("farthest_head", "strongest_token", "carries_most")
 
 
 def scene_of(
@@ -180,6 +182,10 @@ def course_words(lang: str) -> dict[str, Any]:
             texts |= {f"{name}.{part}": _sentence(course, lang, f"{name}.{part}") for part in PARTS}
             drawn = DRAWN[step.figure]
             one = {"id": name, "figure": drawn, "terms": step.terms, "either": step.ask in IN_FIGURE}
+            if step.ask in COMPUTED:
+                one["own"] = step.ask
+            elif step.figure == "board":  # on changes of the model, which the browser's does not make
+                one["own"] = "gallery"
             steps.append(one | ({"formula": step.formula} if step.formula else {}))
     texts |= {
         key: _sentence(course, lang, key) for key in course.texts[lang] if key.startswith(SHARED)

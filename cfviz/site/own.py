@@ -5,6 +5,7 @@ A photo then gets the same messages that `contents.py` makes of the gallery's ph
     runtime/*.mjs      onnxruntime-web's code, as its authors publish it
     runtime/*.bin      its WebAssembly, gzipped
     runtime/LICENSE.txt   their licence, which asks to be passed on
+    webgpu/*           the same for graphics processors, loaded only where a browser has one
     own/model.bin      the model, gzipped; its outputs are those of `export_watched`
     own/template.bin   what is the same on every photo: the message of the attention figure without photo and
                        blocks ("attention", "biases"), that of the embedding figure without photo and tokens
@@ -44,8 +45,12 @@ from . import runtime
 from .contents import LINKED, SIZE, packed
 
 ERROR = 1e-5  # of a probability: the browser's arithmetic against PyTorch's, measured by a test
+# How far a graphics processor's answer may be from WebAssembly's: of a logit, and of an attention, which is
+# as much as the 16 bits of the gallery's figures are off.
+WITHIN = {"logits": 1e-3, "attention": 5e-5}
 TOP = 3  # classes named under the photo
-PAGES = ("home", "attention", "embedding")  # that show a reader's own photo
+KEPT = 6  # photos that a reader's browser keeps
+PAGES = ("home", "attention", "embedding", "learn")  # that show a reader's own photo
 # Why a photo is refused: the library's sentences, whose numbers the browser fills in.
 REFUSED = {
     "empty": (),
@@ -65,7 +70,7 @@ def files(model: CrossFormer, place: Path) -> dict[str, bytes]:
     Raises:
         ValueError: If a file is missing there, or packages for the export are missing.
     """
-    there = runtime.there(place)
+    there, graphics = runtime.there(place), list(zip(_GRAPHICS, runtime.GRAPHICS, strict=True))
     with TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         export_watched(model, file, SIZE)
@@ -75,18 +80,21 @@ def files(model: CrossFormer, place: Path) -> dict[str, bytes]:
         f"runtime/{runtime.MODULE}": (there / runtime.MODULE).read_bytes(),
         "runtime/LICENSE.txt": runtime.LICENSE.encode(),
         _WASM: packed((there / runtime.WASM).read_bytes()),
+        **{name: (there / file).read_bytes() for name, file in graphics[:2]},
+        **{name: packed((there / file).read_bytes()) for name, file in graphics[2:]},
         _MODEL: packed(exported),
         _TEMPLATE: packed(_template(model)),
     }
 
 
 _WASM = f"runtime/{Path(runtime.WASM).with_suffix('.bin')}"
+_GRAPHICS = tuple(f"webgpu/{name.replace('.wasm', '.bin')}" for name in runtime.GRAPHICS)
 _MODEL, _TEMPLATE = "own/model.bin", "own/template.bin"
-ON_DEMAND = ("own/", "runtime/")  # what only a reader's own photo loads
+ON_DEMAND = ("own/", "runtime/", "webgpu/")  # what only a reader's own photo loads
 
 
 def about(
-    page: str, model: CrossFormer, lang: str, place: Callable[[str], str], megabytes: int
+    page: str, model: CrossFormer, lang: str, place: Callable[[str], str], megabytes: Sequence[int]
 ) -> dict[str, Any]:
     """What a page's code is told: addresses, the numbers of the preprocessing, the limits, and words.
 
@@ -95,7 +103,7 @@ def about(
         model: The bundled model.
         lang: Language of the page.
         place: Turns the name of a file into its address.
-        megabytes: What the first photo loads.
+        megabytes: What the first photo loads, and how much more for a graphics processor.
     """
     t = translator(lang)
     known = prepare(load_image(np.zeros((SIZE, SIZE, 3), np.uint8)), SIZE)
@@ -110,11 +118,17 @@ def about(
         )
         for code, fields in REFUSED.items()
     }
-    words = {name: t(f"site.own_{name}") for name in ("wait", "unreadable", "failed")}
-    others = t("common.comma").join(t(f"common.page_{one}") for one in PAGES if one != page)
-    answer = [t("site.own_there", pages=others)]
+    words = {name: t(f"site.own_{name}") for name in ("wait", "unreadable", "failed", "lost", "forgotten")}
+    forget = t("site.own_forget")
+    words |= {
+        "wasm": t("site.own_ran", ms="{ms}"),
+        "webgpu": t("site.own_ran_graphics", ms="{ms}"),
+        "there": t("site.own_there", forget=forget),
+        "there_unkept": t("site.own_there_unkept"),
+    }
+    answer = []
     if page != "home":  # whose figure says it itself
-        answer = [t("site.own_answer", classes="{classes}"), t("answer.unknown", n=len(names)), *answer]
+        answer = [t("site.own_answer", classes="{classes}"), t("answer.unknown", n=len(names))]
     return {
         "files": {
             "worker": place("code/own.js"),
@@ -124,6 +138,9 @@ def about(
             "model": place(_MODEL),
             "template": place(_TEMPLATE),
         },
+        "graphics": dict(zip(("runtime", "module", "wasm"), map(place, _GRAPHICS), strict=True)),
+        "within": WITHIN,
+        "most": KEPT,
         "input": {"size": SIZE, "keep": KEEP, "mean": known.mean, "std": known.std, "longest": LONGEST},
         "limits": limits,
         "labels": names,
@@ -131,8 +148,8 @@ def about(
         "words": words
         | refused
         | {
-            "load": t("site.own_load", size=megabytes),
-            "note": t("site.own_note", size=megabytes),
+            "load": t("site.own_load", size=megabytes[0]),
+            "note": note(lang, megabytes),
             "answer": together(*answer),
             "yours": t("common.yours", name="{name}"),
             "comma": t("common.comma"),
@@ -140,9 +157,18 @@ def about(
     }
 
 
-def megabytes(made: Mapping[str, bytes]) -> int:
-    """What the first photo loads, in MB; 0 if the site takes none."""
-    return round(sum(len(data) for name, data in made.items() if name.startswith(ON_DEMAND)) / 1e6)
+def note(lang: str, megabytes: Sequence[int]) -> str:
+    """What stands beside the button: what becomes of the photo, and what it loads."""
+    t = translator(lang)
+    size, more = megabytes
+    return t("site.own_note", size=size, more=more, most=KEPT, forget=t("site.own_forget"))
+
+
+def megabytes(made: Mapping[str, bytes]) -> tuple[int, int]:
+    """What the first photo loads, in MB, and what more for a graphics processor; 0 if it takes none."""
+    more = sum(len(data) for name, data in made.items() if name in _GRAPHICS)
+    both = sum(len(data) for name, data in made.items() if name.startswith(ON_DEMAND))
+    return round((both - more) / 1e6), round(more / 1e6)
 
 
 def home(model: CrossFormer, lang: str, costs: Mapping[str, Cost]) -> dict[str, Any]:

@@ -75,7 +75,8 @@ class Site:
         costs: The cost of its parts.
         version: Tells this build from others.
         app: The address of a running app, or "".
-        own: MB that the reader's first own photo loads; 0 if the site takes none.
+        own: MB that the reader's first own photo loads, and more for a graphics processor, see
+            `own.megabytes`; 0 if the site takes none.
     """
 
     photos: Sequence[Shown]
@@ -83,7 +84,7 @@ class Site:
     costs: Mapping[str, Cost]
     version: str
     app: str = ""
-    own: int = 0
+    own: tuple[int, int] = (0, 0)
 
 
 def address(page: str, lang: str) -> str:
@@ -283,7 +284,7 @@ def _of_embedding(lang: str, site: Site) -> dict[str, Any]:
 
 def _of_own(page: str, lang: str, site: Site) -> dict[str, Any]:
     """What a page is told that shows photos of the reader's own; nothing if the site takes none."""
-    if not site.own:
+    if not any(site.own):
         return {}
     root = "" if lang == "en" else "../"
 
@@ -300,8 +301,7 @@ def _of_position_bias(lang: str, site: Site) -> dict[str, Any]:
 
 
 def _of_learn(lang: str, site: Site) -> dict[str, Any]:
-    del lang
-    return {"app": site.app.rstrip("/")}
+    return {"app": site.app.rstrip("/")} | _of_own("learn", lang, site)
 
 
 def lessons_data(lang: str, model: CrossFormer) -> bytes:
@@ -368,12 +368,13 @@ def _with_photo(page: str, lang: str, site: Site) -> str:
 def _own(lang: str, site: Site) -> str:
     """Where a reader opens a photo of their own, or is told that this site takes none."""
     t = translator(lang)
-    if not site.own:
+    if not any(site.own):
         return f'<p class="own">{marked(t("site.own_none"))}</p>\n'
     return (
         f'<p class="own"><label class="button">{escape(t("site.own"))}'
         '<input type="file" id="own" accept="image/*" disabled></label>'  # until the code is here
-        f' <span id="own-said" role="status">{escape(t("site.own_note", size=site.own))}</span></p>\n'
+        f' <button type="button" id="forget" class="button" hidden>{escape(t("site.own_forget"))}</button>'
+        f' <span id="own-said" role="status">{escape(own.note(lang, site.own))}</span></p>\n'
     )
 
 

@@ -26,7 +26,11 @@ from cfviz.words import quantity
 NAME, VERSION = "onnxruntime-web", "1.30.0"
 INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 CODE, MODULE, WASM = "ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"
-FILES = (CODE, MODULE, WASM)
+# The same for graphics processors, which it waits for by JavaScript Promise Integration (JSPI).
+GRAPHICS = (
+    "ort.jspi.min.mjs", "ort-wasm-simd-threaded.jspi.mjs", "ort-wasm-simd-threaded.jspi.wasm"
+)  # fmt: skip
+FILES = (CODE, MODULE, WASM, *GRAPHICS)
 REGISTRY = "https://registry.npmjs.org/"
 LICENSE = f"""{NAME} {VERSION}, https://github.com/microsoft/onnxruntime
 
@@ -51,6 +55,9 @@ AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
 LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
 OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
 SOFTWARE.
+
+It contains parts by others, under their own licences:
+https://github.com/microsoft/onnxruntime/blob/v{VERSION}/ThirdPartyNotices.txt
 """
 SECONDS = 60  # without an answer
 MOST_BYTES = 200_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -21,11 +22,14 @@ from cfviz.data.images import prepare
 from cfviz.data.samples import gallery, sample
 from cfviz.figures.live import embedding, message
 from cfviz.figures.uris import opened
+from cfviz.lessons import Scene, load_lessons
+from cfviz.lessons.course import QUESTION_KINDS
 from cfviz.measured import cel, stage_pictures
 from cfviz.models.probes.embedding import layer
 from cfviz.models.variants import BUNDLED
 from cfviz.run import about_answer, class_names, inspect, load
 from cfviz.site import Built, build, own, runtime
+from cfviz.site.lessons import COMPUTED
 from cfviz.trace import Trace
 from cfviz.web import script
 from cfviz.words import translator
@@ -65,7 +69,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 def test_pixels_of_the_input_are_the_librarys(page: Any) -> None:
     """Every pixel of the crop, and the normalised numbers bit for bit."""
-    known = own.about("home", load(BUNDLED), "en", str, 0)["input"]
+    known = own.about("home", load(BUNDLED), "en", str, (0, 0))["input"]
     page.goto("about:blank")
     for size in SIZES:
         prepared = prepare(load_image(noise(*size)), known["size"])
@@ -154,6 +158,7 @@ def visit(built: tuple[Path, Built], serve: Any, browser: Any) -> Iterator[Host]
 
 def give(page: Any, file: Path | dict[str, Any]) -> None:
     """Choose a file as one's own photo, and wait for its figure."""
+    page.locator(".figure[data-photo]").wait_for(timeout=120_000)  # one that is kept may come first
     before = page.evaluate("document.getElementById('own').photos.known.size")
     page.locator("#own:enabled").set_input_files(file)
     page.wait_for_function(
@@ -322,7 +327,7 @@ def test_other_photos_are_read_as_by_the_library_and_the_rest_refused_in_a_sente
     assert [text.split() for text in texts] == [[names[i], f"{100 * p:.1f}", "%"] for i, _, p in trace.top(5)]
     line = page.locator(".whole .answer > .note").first
     expect(line).to_have_text(about_answer(trace, names, t))
-    expect(page.locator("#own-said")).to_contain_text(t("common.page_embedding"))
+    expect(page.locator("#own-said")).to_contain_text(t("site.own_there", forget=t("site.own_forget")))
 
     page = visit("embedding.html")
     for name, (data, sentence) in refused().items():
@@ -344,13 +349,18 @@ def test_other_photos_are_read_as_by_the_library_and_the_rest_refused_in_a_sente
 
 
 def test_the_model_is_there_without_a_connection(visit: Visitor) -> None:
-    """Once it was used; the first visit does not load it, but the keyboard's reaching the button does."""
+    """Once it was used; reaching the button loads nothing, looking for a file does."""
     page = visit("attention.html")
     page.wait_for_load_state("networkidle")
     assert not any(name.startswith(own.ON_DEMAND) for name, _ in visit.sent)
     page.locator("#own:enabled").focus()
-    ring = page.locator(".own .button").evaluate("(one) => getComputedStyle(one).outlineStyle")
+    ring = page.locator(".own label").evaluate("(one) => getComputedStyle(one).outlineStyle")
     assert ring == "solid"
+    page.locator(".own label").hover()
+    page.wait_for_load_state("networkidle")
+    assert not any(name.startswith(own.ON_DEMAND) for name, _ in visit.sent)
+    with page.expect_file_chooser():
+        page.locator("#own").click()
     page.wait_for_function("() => document.getElementById('own').photos.open")
     assert {name for name, _ in visit.sent if name.startswith(own.ON_DEMAND)} == ASKED
     give(page, sample("cat").path)
@@ -360,8 +370,131 @@ def test_the_model_is_there_without_a_connection(visit: Visitor) -> None:
     page.wait_for_load_state("networkidle")
     page.context.set_offline(True)
     page.reload()
-    page.wait_for_function(f"() => ({FIGURE})('attention')?.block.ready")
+    page.locator('.figure[data-photo^="own-"]').wait_for()
     give(page, sample("cat").path)
     page.locator('[data-figure="picker"]').get_by_role("radio").last.click()  # the gallery's
     expect(page.locator("#own-said")).to_contain_text("Nothing is uploaded")
     assert not any(name.startswith(own.ON_DEMAND) for name, _ in visit.sent), "they were kept at once"
+
+
+STRIP = "[data-figure='picker'] [role=radio]"
+LOGITS_NOW = "() => [...[...document.getElementById('own').photos.known.values()].at(-1).logits]"
+
+
+def test_a_photo_stays_in_the_browser_until_it_is_forgotten(visit: Visitor) -> None:
+    """On other pages and after a reload it is there with the same numbers."""
+    t = translator("en")
+    page = visit("attention.html")
+    expect(page.locator("#forget")).to_be_hidden()
+    give(page, sample("cat").path)
+    expect(page.locator("#own-said")).to_contain_text(t("site.own_there", forget=t("site.own_forget")))
+    expect(page.locator("#own-said")).to_contain_text(
+        re.compile(r"took \d+\xa0ms on the processor \(WebAssembly\)")
+    )
+    before, mine = page.evaluate(LOGITS_NOW), page.locator('.figure[data-photo^="own-"]')
+    page.get_by_role("link", name=t("common.page_embedding"), exact=True).click()
+    page.wait_for_url("**/embedding.html")
+    mine.wait_for()
+    assert page.evaluate(LOGITS_NOW) == before
+    page.goto(page.url + "?photo=cat")  # a link that names a photo shows that one, and offers the reader's
+    page.locator('.figure[data-photo="cat"]').wait_for()
+    page.get_by_role("radio", name=t("common.yours", name="cat.jpg")).click()
+    mine.wait_for()
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.get_by_role("radio", name=t("common.yours", name="cat.jpg")).wait_for()
+    page.reload()
+    mine.wait_for()
+    assert page.evaluate(LOGITS_NOW) == before
+    page.get_by_role("button", name=t("site.own_forget")).click()
+    expect(page.locator("#own-said")).to_have_text(t("site.own_forgotten"))
+    expect(page.locator("#own")).to_be_focused()
+    page.locator('.figure[data-photo="cat"]').wait_for()
+    expect(other.locator(STRIP)).to_have_count(1)
+    page.reload()
+    page.locator('.figure[data-photo="cat"]').wait_for()
+    expect(page.locator(STRIP)).to_have_count(1)
+    kept = page.evaluate(
+        f"""async () => {{
+          {script("site/own/kept.js")}
+          const kept = new Kept(2);
+          const before = await kept.list();
+          for (const n of [1, 2, 3]) {{
+            const file = new File([`photo ${{n}}`], `${{n}}.jpg`, {{ type: "image/jpeg" }});
+            await kept.add(`own-${{n}}`, file, null);
+          }}
+          const [listed, file] = [await kept.list(), await kept.file("own-2")];
+          const found = [before, listed.map(({{ name }}) => name), file.name, file.type, await file.text()];
+          const gone = await kept.file("own-1");
+          await kept.forget();
+          return [...found, gone, await kept.list(), await kept.file("own-2")];
+        }}"""
+    )
+    assert kept == [[], ["3.jpg", "2.jpg"], "2.jpg", "image/jpeg", "photo 2", None, [], None]
+
+
+def test_a_browser_that_stores_nothing_says_so(visit: Visitor, page: Any) -> None:
+    page.goto("about:blank")  # which has no storage
+    withheld = f"""async () => {{
+      {script("site/own/kept.js")}
+      const kept = new Kept(2);
+      kept.chosen = "own-1";
+      const added = await kept.add("own-1", new File(["x"], "x.jpg"), null);
+      await kept.forget();
+      return [added, await kept.list(), await kept.file("own-1"), kept.chosen];
+    }}"""
+    assert page.evaluate(withheld) == [False, [], None, None]
+    mine = visit("attention.html")
+    mine.evaluate("Object.defineProperty(window, 'indexedDB', { get() { throw new Error('withheld') } })")
+    give(mine, sample("cat").path)
+    expect(mine.locator("#own-said")).to_contain_text(translator("en")("site.own_there_unkept"))
+    mine.get_by_role("button", name=translator("en")("site.own_forget")).click()
+    mine.locator('.figure[data-photo="cat"]').wait_for()
+
+
+def test_lessons_ask_about_the_readers_own_photo(visit: Visitor, built: tuple[Path, Built]) -> None:
+    """What depends on the photo is computed as in the app; what cannot be is said to be the gallery's."""
+    t, course, model = translator("en"), load_lessons(), load(BUNDLED)
+    page = visit("learn.html?lesson=2&step=4")
+    photo = kinds()["few.gif"]
+    page.locator(".lesson .figure[data-drawn]").wait_for()
+    page.locator("#own:enabled").set_input_files(
+        {"name": "few.gif", "mimeType": "image/gif", "buffer": photo}
+    )
+    page.wait_for_function(f"() => ({FIGURE})('attention')?.header.photo?.of.startsWith('own-')")
+    watch = [f"layers.*.blocks.*.attn.{name}" for name in ("q", "k", "bias", "probs")]
+    trace = inspect(photo, model, watch=[*watch, *point_names.embeddings()])
+    scene = Scene(model, trace.size, lambda *watch: trace, class_names(model, "en"))
+    steps = {
+        f"{lesson.id}.{step.id}": step
+        for lesson in course.lessons for step in lesson.steps if step.ask in COMPUTED
+    }  # fmt: skip
+    found = page.evaluate(
+        f"""async (steps) => {{
+          {script("site/own/questions.js")}
+          const {{ photos }} = document.getElementById("own");
+          const id = [...photos.known.keys()].at(-1);
+          const packed = (await fetch("photos/cat/lessons-en.bin")).body;
+          const asked = await new Response(packed.pipeThrough(new DecompressionStream("gzip"))).json();
+          const found = {{}};
+          for (const [name, ask] of Object.entries(steps))
+            found[name] = await COMPUTED[ask](asked[name], (file) => photos.of(id, file));
+          return found;
+        }}""",
+        {name: step.ask for name, step in steps.items()},
+    )
+    assert {step.ask for step in steps.values()} == set(COMPUTED)
+    for name, step in steps.items():
+        wanted = QUESTION_KINDS[step.ask].make(scene, step.state, step.after)
+        assert found[name]["good"] == sorted(wanted.good), name
+        assert found[name]["fields"] == json.loads(json.dumps(wanted.fields)), name
+        assert found[name]["said"] == json.loads(json.dumps(wanted.said)), name
+        assert found[name]["why"] == json.loads(json.dumps(wanted.why)), name
+    note = t("site.lesson_gallery", photo=t("answer.unknown_photo", photo=t("gallery.cat")))
+    expect(page.locator(".say")).not_to_contain_text(note)
+    page.goto(f"{visit.base}/learn.html?lesson=5&step=2")
+    expect(page.locator(".say")).to_contain_text(note)
+    page.locator('.steps [data-step="5.1"]').click()
+    page.wait_for_function(f"() => ({FIGURE})('attention')?.block.ready")
+    assert page.evaluate(f"() => ({FIGURE})('attention').header.photo.of.startsWith('own-')")
+    expect(page.locator(".say")).not_to_contain_text(note)

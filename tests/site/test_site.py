@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import random
 import re
@@ -24,7 +25,7 @@ from cfviz.data.samples import sample
 from cfviz.figures.live import grouping
 from cfviz.models.variants import BUNDLED
 from cfviz.run import inspect, load
-from cfviz.site import Built, build, own, pages
+from cfviz.site import Built, build, lessons, own, pages
 from cfviz.site.build import LIST
 from cfviz.trace import Trace
 from cfviz.words import LANGUAGES, translator
@@ -414,6 +415,18 @@ def test_a_site_that_cannot_run_the_model_says_so(built: tuple[Path, Built], lan
         assert f'<p class="own">{pages.marked(translator(lang)("site.own_none"))}</p>' in page
         assert 'type="file"' not in page
     assert not any(name.startswith(own.ON_DEMAND) for name in made.files)
+
+
+def test_only_questions_that_the_browser_computes_or_leaves_depend_on_the_photo(
+    built: tuple[Path, Built],
+) -> None:
+    """So that all others may be asked of a photo of the reader's own."""
+    asked = [
+        json.loads(gzip.decompress((built[0] / f"photos/{id}/lessons-en.bin").read_bytes())) for id in PHOTOS
+    ]
+    differ = {name for name in asked[0] if asked[0][name] != asked[1][name]}
+    steps = lessons.course_words("en")["steps"]
+    assert differ == {step["id"] for step in steps if "own" in step}
 
 
 def test_the_same_site_is_made_again_and_replaces_the_old(built: tuple[Path, Built], tmp_path: Path) -> None:

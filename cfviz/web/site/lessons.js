@@ -6,6 +6,7 @@ import { Arrays, changed, decode } from "../shared/payload.js";
 import { bytes, json, mounted } from "./files.js";
 import { Sentences, accepted, grade } from "./grade.js";
 import { lessonPlace } from "./links.js";
+import { COMPUTED } from "./own/questions.js";
 import { Progress } from "./progress.js";
 
 export async function lessons(page) {
@@ -55,7 +56,7 @@ class Lessons {
   }
 
   get key() {
-    return `${this.page.photo} ${this.step.id}`;
+    return `${this.of} ${this.step.id}`;
   }
 
   // ---- the place in the course -------------------------------------------------------------------------
@@ -142,18 +143,33 @@ class Lessons {
 
   // ---- a step ------------------------------------------------------------------------------------------
 
-  /** Show the step on a photo. */
+  /**
+   * Show the step on a photo. Of a photo of the reader's own, the browser computes what depends on the photo;
+   * a step on changes of the model stays with a photo of the gallery, and says so.
+   */
   async show(photo) {
-    const { step } = this;
+    const { step, page } = this;
     this.mark();
-    this.page.links();
-    const found = await json(this.page.address(`photos/${photo}/lessons-${this.page.site.lang}.bin`));
-    if (photo !== this.page.photo || step !== this.step) return;
-    this.question = found[step.id];
+    page.links();
+    const own = page.own?.has(photo);
+    const of = own && step.own === "gallery" ? page.usual : photo;
+    const file = `photos/${own ? page.usual : photo}/lessons-${page.site.lang}.bin`;
+    const found = await json(page.address(file));
+    const made = own && COMPUTED[step.own]?.(found[step.id], (name) => page.of(photo, name));
+    const question = (await made) || found[step.id];
+    if (photo !== page.photo || step !== this.step) return;
+    Object.assign(this, { of, question });
     this.again();
-    await this.draw(photo, step);
-    await this.page.sharpen(photo);
+    await this.draw(of, step);
+    if (of === photo) await page.sharpen(photo);
     this.ahead(photo, found).catch(() => {}); // what does not come is asked for again at its step
+  }
+
+  /** That a step shows a photo of the gallery in place of the reader's own. */
+  instead() {
+    if (this.of === this.page.photo) return [];
+    const { title } = this.page.site.photos.find(({ id }) => id === this.of);
+    return [html("p.small", this.says.word("lesson_gallery", { photo: title }))];
   }
 
   /** Load what the photo's other steps need, but for the attention of their blocks, which is large. */
@@ -187,6 +203,7 @@ class Lessons {
       : [];
     this.box.say.replaceChildren(
       html("h2", this.says.text(`${step.id}.title`), { tabindex: -1 }),
+      ...this.instead(),
       html("p", this.says.text(`${step.id}.say`, fields)),
       ...formula,
       this.terms(),
@@ -339,6 +356,7 @@ class Lessons {
     mine.show = show;
     this.colours = () => show(message());
     const element = show(message());
+    place.dataset.photo = photo;
     mine.open = this.open_;
     if (block) element.figure.join(block);
     this.order();

@@ -33,7 +33,10 @@ class Page {
     this.again = []; // what takes the colours of another theme
     const known = site.photos.map(({ id }) => id);
     this.test = site.page === "learn" && this.query.get("room") === "test";
-    this.photo = known.includes(this.query.get("photo")) ? this.query.get("photo") : known[0];
+    [this.usual] = known; // what is shown if nothing else is chosen
+    this.photo = known.includes(this.query.get("photo")) ? this.query.get("photo") : this.usual;
+    if (site.own && !this.test && this.document.documentElement.dataset.embed === undefined)
+      this.own = new OwnPhotos(site.own);
   }
 
   async start() {
@@ -42,7 +45,10 @@ class Page {
     this.frame();
     const show = { home, grouping, attention, embedding, position_bias: bias, learn }[this.site.page];
     try {
-      await Promise.all([this.strip(), show(this)]);
+      await this.recall();
+      this.laid = this.strip();
+      const drawn = this.present(this.photo).then(() => show(this));
+      await Promise.all([this.laid, drawn]);
     } catch (error) {
       this.failed(error);
     }
@@ -170,53 +176,106 @@ class Page {
     this.chosen = () => {
       draw();
       credits();
+      this.tellOwn();
     };
     this.takeOwn();
   }
 
-  /** Show another photo; one of the reader's own is in no link. */
+  /** Show another photo; one of the reader's own is in no link, but the tab remembers it. */
   choose(id) {
     this.photo = id;
-    const link = this.own?.has(id) ? null : id;
-    if (link) this.query.set("photo", link);
-    else this.query.delete("photo");
-    this.put({ photo: link });
+    const mine = this.own?.has(id);
+    if (mine) this.query.delete("photo");
+    else this.query.set("photo", id);
+    this.put({ photo: mine ? null : id });
+    if (this.own) this.own.kept.chosen = mine ? id : null;
     this.chosen();
-    this.change?.(id).catch((error) => this.failed(error));
+    this.draw(id).catch((error) => this.failed(error));
+  }
+
+  async draw(id) {
+    await this.present(id);
+    if (this.photo === id) await this.change?.(id);
+  }
+
+  // ---- the reader's own photos -------------------------------------------------------------------------
+
+  /** Offer the photos that this browser keeps; the one chosen last is shown unless the link names another. */
+  async recall() {
+    if (!this.own) return;
+    this.site.photos.unshift(...(await this.own.recall()));
+    const last = this.own.kept.chosen;
+    if (this.own.has(last) && !this.query.has("photo")) this.photo = last;
+  }
+
+  /** Before a photo is shown: run the model on it if it is the reader's own; if that fails, show another. */
+  async present(id) {
+    if (!this.own?.has(id) || !this.own.waits(id)) return;
+    try {
+      await this.own.ready(id, (step) => this.photo === id && this.say(this.site.own.words[step]));
+      if (this.photo === id) this.tellOwn();
+    } catch (error) {
+      console.warn(error);
+      await this.laid; // which tells what there is to tell of photos
+      if (this.photo !== id) return;
+      this.photo = this.usual;
+      this.chosen?.();
+      this.say(error.message);
+      await this.change?.(this.usual);
+    }
+  }
+
+  say(text) {
+    const said = this.document.getElementById("own-said");
+    if (said) said.textContent = text;
+  }
+
+  tellOwn() {
+    if (!this.own) return;
+    const { words } = this.site.own;
+    this.document.getElementById("forget").hidden = !this.own.offered.size;
+    if (!this.own.has(this.photo)) this.say(words.note);
+    else if (!this.own.waits(this.photo)) this.say(this.own.answer(this.photo));
   }
 
   /** Take photos of the reader's own, where the site can run the model. */
   takeOwn() {
-    const { own, photos } = this.site;
-    const [input, said] = ["own", "own-said"].map((id) => this.document.getElementById(id));
-    if (!own || !input) return;
-    const { words } = own;
-    this.own = new OwnPhotos(own);
+    const [input, forget] = ["own", "forget"].map((id) => this.document.getElementById(id));
+    if (!this.own) return;
+    const { photos } = this.site;
     input.photos = this.own;
-    const say = (text) => (said.textContent = text);
-    const chosen = this.chosen;
-    this.chosen = () => {
-      chosen();
-      say(this.own.has(this.photo) ? this.own.answer(this.photo) : words.note);
-    };
     input.addEventListener("change", async () => {
       const [file] = input.files;
       if (!file) return;
-      input.disabled = true;
+      input.disabled = forget.disabled = true;
       try {
-        const id = await this.own.add(file, (step) => say(words[step]));
+        const id = await this.own.add(file, (step) => this.say(this.site.own.words[step]));
         photos.unshift({ id, title: this.own.title(id), src: this.own.picture(id) });
         this.choose(id);
       } catch (error) {
-        say(error.message);
+        this.say(error.message);
         console.warn(error);
       }
-      input.disabled = false;
+      input.disabled = forget.disabled = false;
       input.value = ""; // so that the same file can be chosen again
     });
-    // The model comes while the reader chooses; where data are to be saved, once a photo is chosen.
-    if (!navigator.connection?.saveData)
-      for (const intent of ["pointerenter", "focus"]) input.addEventListener(intent, () => this.own.warm());
+    // The model comes while the reader looks for a file: passing over the button loads nothing. Where data
+    // are to be saved, it comes once a photo is chosen.
+    if (!navigator.connection?.saveData) input.addEventListener("click", () => this.own.warm());
+    const drop = async (everywhere) => {
+      const mine = this.own.has(this.photo);
+      photos.splice(0, photos.length, ...photos.filter(({ id }) => !this.own.has(id)));
+      if (mine) this.choose(this.usual);
+      await this.own.forget(everywhere);
+      this.chosen();
+      this.say(this.site.own.words.forgotten);
+    };
+    forget.addEventListener("click", async () => {
+      input.focus(); // the button goes
+      await drop(true);
+    });
+    this.own.kept.whenForgotten(() => drop(false));
+    this.tellOwn();
     input.disabled = false;
   }
 
@@ -297,10 +356,14 @@ function attention(page) {
   };
   /** The blocks of a stage, the one wanted first. */
   const stage = async (photo, s, first) => {
-    await join(photo, s, first);
-    for (const { b } of shown.figure.stages.find((one) => one.s === s).blocks) {
-      if (shown.photo !== photo) return;
-      if (b !== first) await join(photo, s, b);
+    try {
+      await join(photo, s, first);
+      for (const { b } of shown.figure.stages.find((one) => one.s === s).blocks) {
+        if (shown.photo !== photo) return;
+        if (b !== first) await join(photo, s, b);
+      }
+    } catch (error) {
+      if (page.photo === photo) throw error; // else it may be forgotten
     }
   };
   let first = null; // the block that the figure starts with

@@ -1,8 +1,7 @@
 // What the model makes of the reader's own photo, as the files that the site has of the gallery's photos.
 
-import { Groups } from "../../shared/groups.js";
-import { Block, softmax } from "../../shared/maths.js";
-import { Arrays, decode } from "../../shared/payload.js";
+import { Arrays } from "../../shared/payload.js";
+import { blockOf, peak } from "./attention.js";
 import { featureColours } from "./colours.js";
 import { measured, quantised } from "./shares.js";
 
@@ -13,10 +12,11 @@ export class Messages {
    * @param input width and height of the input
    * @param png the input's pixels
    * @param out outputs of the model, see `export_watched` in `cfviz/models/export.py`
-   * @param template see `cfviz/site/own.py`
+   * @param template decoded, see `cfviz/site/own.py`
+   * @param error what an attention may be off by, beside what the template says
    */
-  constructor(id, input, png, out, template) {
-    Object.assign(this, { id, input, png, out, ...decode(template) });
+  constructor(id, input, png, out, template, error = 0) {
+    Object.assign(this, { id, input, png, out: { ...out }, error, ...template });
   }
 
   /** A file by the name that it has in the folder of a photo of the gallery. */
@@ -35,7 +35,8 @@ export class Messages {
   }
 
   own(figure, part) {
-    return { ...this.header[figure], id: `${this.id}-${part}` };
+    const made = { ...this.header[figure], id: `${this.id}-${part}` };
+    return figure === "attention" ? { ...made, error: made.error + this.error } : made;
   }
 
   photo(arrays) {
@@ -60,11 +61,14 @@ export class Messages {
     const own = this.own("attention", place);
     const stage = own.stages.find((one) => one.s === s);
     const g = own.groupings[stage.blocks.find((one) => one.b === b).grouping];
+    const content = this.take(`content_${s}_${b}`);
+    const bias = this.array(this.header.biases[place]);
     const entry = {
       b,
       grouping: 0,
-      content: arrays.add(this.take(`content_${s}_${b}`), "float32"),
-      bias: arrays.add(this.array(this.header.biases[place]), "float32"),
+      content: arrays.add(content, "float32"),
+      bias: arrays.add(bias, "float32"),
+      peak: peak(blockOf({ groupings: [g] }, this.array, { b, grouping: 0, content, bias })),
     };
     const index = arrays.add(this.array(g.index), g.index.type);
     const block = {
@@ -73,7 +77,6 @@ export class Messages {
       groupings: [{ ...g, index }],
       stages: [{ ...stage, blocks: [entry] }],
     };
-    entry.peak = peak(arrays.packed(block));
     return arrays.packed(block);
   }
 
@@ -105,27 +108,4 @@ export class Messages {
       rgb: featureColours(this.take(`stage_${s}`), H * W),
     }));
   }
-}
-
-/** The largest attention of a block's message. */
-function peak(message) {
-  const { header, array } = decode(message);
-  const [g] = header.groupings;
-  const groups = new Groups(g, array(g.index));
-  const block = new Block(header.stages[0].blocks[0], groups, array);
-  const { N, W } = groups;
-  const [content, position, probs] = [new Float64Array(N), new Float64Array(N), new Float64Array(N)];
-  let most = 0;
-  for (let group = 0; group < g.nG; group++) {
-    const valid = Uint8Array.from({ length: N }, (_, slot) => groups.valid(group, slot));
-    for (let slot = 0; slot < N; slot++) {
-      if (!valid[slot]) continue;
-      const token = groups.row(group, slot) * W + groups.col(group, slot);
-      for (let head = 0; head < block.heads; head++) {
-        block.logits(head, group, slot, token, content, position);
-        most = Math.max(most, softmax(probs, 0, content, position, valid));
-      }
-    }
-  }
-  return most;
 }

@@ -3,33 +3,77 @@
 
 import { percent, softmax } from "../../shared/maths.js";
 import { decode } from "../../shared/payload.js";
+import { together } from "../../shared/text.js";
+import { Kept } from "./kept.js";
 
 const CONTROLLED = 3000; // milliseconds that the service worker gets to keep what is now loaded
+const GRAPHICS = "cfviz.graphics"; // in session storage: a build whose graphics processor was no better
 
 export class OwnPhotos {
   /** @param about addresses, numbers and words, see `cfviz/site/own.py` */
   constructor(about) {
-    const entries = Object.entries(about.files);
-    const files = Object.fromEntries(entries.map(([k, v]) => [k, new URL(v, document.baseURI).href]));
-    this.about = { ...about, files };
-    this.known = new Map(); // id -> title, what the worker answered, the photo's address and its files
+    const whole = (files) =>
+      Object.fromEntries(Object.entries(files).map(([k, v]) => [k, new URL(v, document.baseURI).href]));
+    this.about = { ...about, files: whole(about.files), graphics: whole(about.graphics) };
+    this.kept = new Kept(about.most);
+    this.offered = new Map(); // id -> title, the photo's address, and whether this browser keeps it
+    this.known = new Map(); // id -> what the worker answered, and the photo's files
+    this.running = new Map(); // id -> promise that the model has run on it
     this.count = 0;
     this.open = false; // whether the model is here
     this.asked = 0;
     this.waiting = new Map(); // number of a message to the worker -> what takes the answer
   }
 
+  /** The photos that this browser keeps, the newest first, for the strip. */
+  async recall() {
+    const found = await this.kept.list();
+    for (const { id, name, png } of found) this.offer(id, name, png, true);
+    return found.map(({ id }) => ({ id, ...this.offered.get(id) }));
+  }
+
+  offer(id, name, png, kept) {
+    const title = this.about.words.yours.replace("{name}", () => name);
+    this.offered.set(id, { title, src: address(png), kept });
+  }
+
   has(id) {
-    return this.known.has(id);
+    return this.offered.has(id);
   }
 
   title(id) {
-    return this.known.get(id).title;
+    return this.offered.get(id).title;
   }
 
   /** A picture of the input's pixels. */
   picture(id) {
-    return this.known.get(id).src;
+    return this.offered.get(id).src;
+  }
+
+  /** Whether the model still has to run on a photo. */
+  waits(id) {
+    return !this.known.has(id);
+  }
+
+  /**
+   * Run the model on a photo that an earlier page has kept.
+   *
+   * @param step, throws as for `add`
+   */
+  async ready(id, step) {
+    if (!this.waits(id)) return;
+    if (!this.running.has(id)) {
+      const promise = this.again(id, step);
+      promise.catch(() => {}).then(() => this.running.delete(id));
+      this.running.set(id, promise);
+    }
+    await this.running.get(id);
+  }
+
+  async again(id, step) {
+    const file = await this.kept.file(id);
+    if (!file) throw new Error(this.about.words.lost);
+    await this.run(id, file, step);
   }
 
   /** The bytes of one of the files that a photo has, made when they are first asked for. */
@@ -77,22 +121,38 @@ export class OwnPhotos {
   }
 
   /**
-   * Run the model on a photo.
+   * Run the model on a photo, and keep the photo in this browser if it lets the page.
    *
    * @param step called with the name of what is done next: "load", "wait"
    * @returns the photo's id
    * @throws an error whose message is a sentence for the reader
    */
   async add(file, step) {
-    const id = `own-${(this.count += 1)}`;
+    this.count = Math.max(this.count + 1, Date.now()); // newer ones come after those of earlier pages
+    const id = `own-${this.count}`;
+    await this.run(id, file, step);
+    const { png } = this.known.get(id);
+    this.offer(id, file.name, png, await this.kept.add(id, file, png));
+    return id;
+  }
+
+  async run(id, file, step) {
     step(this.open ? "wait" : "load");
     await this.controlled();
     const answer = await this.ask({ id, file, about: this.told() }, step);
     if (answer.error) throw new Error(this.sentence(answer), { cause: answer.text });
     this.open = true;
-    const title = this.about.words.yours.replace("{name}", () => file.name);
-    this.known.set(id, { ...answer, title, src: address(answer.png), files: new Map() });
-    return id;
+    this.known.set(id, { ...answer, files: new Map() });
+  }
+
+  /** Let go of all photos, here and, unless another tab has done that, in this browser. */
+  async forget(everywhere = true) {
+    const all = [...this.offered.values()];
+    if (this.worker) await this.ask({ forget: true });
+    for (const known of [this.offered, this.known]) known.clear();
+    for (const { src } of all) URL.revokeObjectURL(src);
+    if (everywhere) await this.kept.forget();
+    else this.kept.chosen = null;
   }
 
   /** Wait, once, until the service worker keeps what is loaded, if there is one. */
@@ -104,8 +164,28 @@ export class OwnPhotos {
   }
 
   told() {
-    const { files, input, limits } = this.about;
-    return { files, input, limits };
+    const { files, input, limits, within } = this.about;
+    return { files, input, limits, within, graphics: this.mayTry() ? this.about.graphics : null };
+  }
+
+  /** Whether to try the graphics processor: not where it was no better, or data are to be saved. */
+  mayTry() {
+    try {
+      if (sessionStorage.getItem(GRAPHICS) === this.about.files.worker) return false;
+    } catch {
+      // withheld: then every page tries
+    }
+    return !navigator.connection?.saveData;
+  }
+
+  /** Do not try again in this tab, unless it was faster. */
+  compared(found) {
+    document.documentElement.dataset.graphics = found;
+    try {
+      if (found !== "faster") sessionStorage.setItem(GRAPHICS, this.about.files.worker);
+    } catch {
+      // withheld
+    }
   }
 
   ask(message, step) {
@@ -120,6 +200,7 @@ export class OwnPhotos {
   started() {
     const worker = new Worker(this.about.files.worker, { type: "module" });
     worker.addEventListener("message", ({ data }) => {
+      if (data.graphics) return this.compared(data.graphics);
       const { done, step } = this.waiting.get(data.n);
       if (data.step) return step(data.step);
       this.waiting.delete(data.n);
@@ -151,15 +232,20 @@ export class OwnPhotos {
     return order.map((n) => [labels[n], probs[n]]);
   }
 
-  /** The model's answer in words. */
+  /** The model's answer in words, where and how long it ran, and what becomes of the photo. */
   answer(id) {
     const { top, words } = this.about;
+    const { on, ms } = this.known.get(id);
     const named = this.top(id, top).map(([name, p]) => `${name} ${percent(p)}`);
-    return words.answer.replace("{classes}", () => named.join(words.comma));
+    return together(
+      words.answer.replace("{classes}", () => named.join(words.comma)),
+      words[on].replace("{ms}", Math.round(ms)),
+      this.offered.get(id).kept ? words.there : words.there_unkept,
+    );
   }
 }
 
-/** An address of a PNG, which lasts as long as the page. */
+/** An address of a PNG, which lasts as long as the page or until it is revoked. */
 function address(png) {
   return URL.createObjectURL(new Blob([png], { type: "image/png" }));
 }

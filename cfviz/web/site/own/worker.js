@@ -1,26 +1,45 @@
 // The worker that runs the model on the reader's own photo, so that the page stays alive meanwhile.
-// It fetches the runtime and the model, and sends nothing anywhere but to the page.
+// It fetches the runtime and the model, and sends nothing anywhere but to the page and to a worker of its
+// own, which runs the model on the graphics processor (`graphics.js`).
 
 import { once } from "../files.js";
+import { Choice } from "./choice.js";
+import { Graphics, hasGraphics, onGraphics } from "./graphics.js";
 import { Messages } from "./messages.js";
+import { opened } from "./model.js";
 import { cropped, framed, normalised } from "./resize.js";
+import { differences } from "./same.js";
 import { statedSize } from "./sizes.js";
-import { Arrays } from "../../shared/payload.js";
+import { Arrays, decode } from "../../shared/payload.js";
 
 const HEAD = 2 ** 20; // bytes in which a picture states its size
-const THREADS = 4; // more do not make a small model faster
+const QUIET = 1500; // milliseconds without a message, after which a comparison keeps no reader waiting
 
 /**
  * The page's messages all have a number `n`, which the answer has, too:
  *
  *     about               open the model, since a photo may follow
- *     about, id, file     run it on a photo; answered by logits, ms, threads and png, the input's pixels
+ *     about, id, file     run it on a photo; answered by logits, ms, on, threads and png, the input's pixels
  *     id, make            one of the photo's files; answered by `made`
+ *     forget              forget all photos
+ *
+ * Once the first photo has its figures and if `about` has `graphics`, the model runs on that photo on the
+ * graphics processor, too, and the page gets a message with `graphics`: how that compares.
  */
 export default function (worker) {
+  const first = ({ data }) => {
+    if (data.graphics) onGraphics(worker, data.graphics);
+    else photos(worker, data);
+  };
+  worker.addEventListener("message", first, { once: true });
+}
+
+function photos(worker, message) {
   const model = new Model();
   const seen = new Map(); // id -> a photo and what the model made of it
-  const add = async ({ n, about, id, file }) => {
+  let quiet = null; // ends in a comparison
+  let known = null; // what a comparison needs, until it has begun
+  const add = async ({ about, id, file }, step) => {
     for (const one of seen.values()) one.sharp(); // so that only the last photo is kept decoded
     model.asked = true;
     const opening = model.open(about); // meanwhile the photo is decoded
@@ -29,41 +48,69 @@ export default function (worker) {
     const { size, keep, mean, std, longest } = about.input;
     const input = cropped(pixels(bitmap), size, keep);
     const { threads, template } = await opening;
-    worker.postMessage({ n, step: "wait" });
-    const { out, ms } = await model.run(normalised(input, mean, std));
+    step("wait");
+    const values = normalised(input, mean, std);
+    const { out, ms, on } = await model.run(values);
     const picture = await png(input);
     const { logits } = out;
     let drawn = null; // the sharp picture is wanted last, when the figure is there
     const sharp = () => (drawn ??= original(bitmap, size, keep, longest).finally(() => bitmap.close()));
-    seen.set(id, { sharp, messages: new Messages(id, input, picture, out, template) });
-    return { logits, ms, threads, png: picture };
+    const error = on === "webgpu" ? about.within.attention : 0;
+    seen.set(id, { sharp, messages: new Messages(id, input, picture, out, template, error) });
+    if (!model.compared && about.graphics) known = { about, values, out };
+    return { logits, ms, on, threads, png: picture };
   };
   const make = async ({ id, make: file }) => {
     const { sharp, messages } = seen.get(id);
     if (file === "original.jpg") return { made: await sharp() };
     return { made: file === "home.bin" ? await pictures(messages) : messages.make(file) };
   };
-  worker.addEventListener("message", async ({ data }) => {
+  const forget = () => {
+    for (const { sharp } of seen.values()) sharp(); // closes the photo
+    seen.clear();
+    known = null;
+    return {};
+  };
+  const answer = (data) => {
+    if (data.forget) return forget();
+    if (data.make) return make(data);
+    return data.file ? add(data, (step) => worker.postMessage({ n: data.n, step })) : model.warm(data.about);
+  };
+  const compare = async () => {
+    if (!known || model.compared) return;
+    const given = known;
+    known = null;
+    const found = await model.compare(given);
+    worker.postMessage({ graphics: found });
+  };
+  const take = async (data) => {
     const { n } = data;
+    clearTimeout(quiet);
     try {
-      const answer = await (data.make ? make(data) : data.file ? add(data) : model.warm(data.about));
-      worker.postMessage({ n, ...answer }, answer.made ? [answer.made.buffer] : []);
+      const found = await answer(data);
+      worker.postMessage({ n, ...found }, found.made ? [found.made.buffer] : []);
     } catch (error) {
       worker.postMessage({ n, error: error.code ?? "failed", fields: error.fields, text: String(error) });
     }
-  });
+    clearTimeout(quiet);
+    quiet = setTimeout(compare, QUIET);
+  };
+  worker.addEventListener("message", ({ data }) => take(data));
+  take(message);
 }
 
-/** The model, opened once; it runs on one photo at a time. */
+/** The model, opened once. */
 class Model {
   constructor() {
-    this.session = null; // a promise
-    this.last = Promise.resolve(); // the run before
+    this.session = null; // a promise of the model, its template, and the choice where it runs
     this.asked = false; // whether a photo was given to run
+    this.compared = false; // whether the graphics processor was tried
   }
 
   open({ files, input }) {
-    this.session ??= opened(files, input.size);
+    this.session ??= Promise.all([opened(files, input.size, "wasm"), once(files.template)]).then(
+      ([{ run, threads }, template]) => ({ choice: new Choice(run), threads, template: decode(template) }),
+    );
     this.session.catch(() => (this.session = null)); // so that the next photo asks again
     return this.session;
   }
@@ -77,17 +124,23 @@ class Model {
   }
 
   async run(values) {
-    const before = this.last;
-    const mine = before
-      .catch(() => {})
-      .then(async () => {
-        const { run } = await this.session;
-        const begun = performance.now();
-        const out = await run(values);
-        return { out, ms: performance.now() - begun };
-      });
-    this.last = mine;
-    return mine;
+    const { choice } = await this.session;
+    return choice.run(values);
+  }
+
+  /** Try the graphics processor on a photo, see `Choice.compare`; "none" if there is none. */
+  async compare({ about, values, out }) {
+    this.compared = true;
+    if (!(await hasGraphics())) return "none";
+    const { choice, template } = await this.session;
+    const files = { ...about.files, ...about.graphics };
+    const started = () => new Graphics(self.location.href, { files, size: about.input.size });
+    const same = (there, here) => {
+      const found = differences(there, here, about.within, template);
+      if (found.length) console.warn("WebGPU", found);
+      return !found.length;
+    };
+    return choice.compare(started, values, out, same);
   }
 }
 
@@ -97,20 +150,6 @@ async function pictures(messages) {
   const found = [];
   for (const one of messages.pictures()) found.push(arrays.add(await png(one), "image/png"));
   return arrays.packed({ pictures: found, start: {} });
-}
-
-async function opened({ runtime, module, wasm, model, template }, size) {
-  const [ort, ...files] = await Promise.all([import(runtime), ...[wasm, model, template].map(once)]);
-  ort.env.wasm.wasmBinary = files[0].buffer;
-  ort.env.wasm.wasmPaths = { mjs: module };
-  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(THREADS, navigator.hardwareConcurrency) : 1;
-  const session = await ort.InferenceSession.create(files[1], { executionProviders: ["wasm"] });
-  ort.env.wasm.wasmBinary = undefined; // compiled by now
-  const run = async (values) => {
-    const found = await session.run({ pixels: new ort.Tensor("float32", values, [1, 3, size, size]) });
-    return Object.fromEntries(Object.entries(found).map(([name, tensor]) => [name, tensor.data]));
-  };
-  return { run, threads: ort.env.wasm.numThreads, template: files[2] };
 }
 
 function refused(code, fields = {}) {
