@@ -111,6 +111,7 @@ def test_the_same_name_gives_the_same_model():
     ("setting", "message"),
     [
         ({"model": "resnet50"}, "there is no model 'resnet50'"),
+        ({"model": "pvt_v2_b0"}, "pvt_v2_b0 is one of timm's models and no CrossFormer"),
         ({"size": 100}, "100"),
         ({"dtype": "int8"}, "dtype is 'int8'; expected one of float32"),
         ({"device": "cuda:99"}, "device 'cuda:99' cannot be used here; there are: cpu"),

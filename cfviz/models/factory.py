@@ -16,6 +16,8 @@ from cfviz.models.dense.model import DenseModel
 from cfviz.models.dense.variants import DENSE, DenseName
 from cfviz.models.weights.checkpoints import Checkpoint, load_checkpoint
 from cfviz.models.weights.download import Progress
+from cfviz.models.weights.errors import CheckpointError
+from cfviz.models.weights.timm_families import is_name
 from cfviz.options import NUMBER_FORMATS
 
 from .crossformer import CrossFormer
@@ -67,6 +69,8 @@ def create_model(
     if name in DENSE:
         return opened_dense(source_of(name, weights), name, **kwargs)
     if name not in VARIANTS:
+        if is_name(name):
+            raise CheckpointError("timm_name", source=name)
         hint = f" To open a file: create_model(VARIANT, weights={name!r})." if Path(name).suffix else ""
         raise ValueError(f"there is no model {name!r}; there are: {', '.join((*VARIANTS, *DENSE))}.{hint}")
     return opened(source_of(name, weights), name, **kwargs)

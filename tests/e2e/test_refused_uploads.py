@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from playwright.sync_api import expect
+from safetensors.torch import save
 
 from tests.conftest import App
 
@@ -52,3 +54,17 @@ def test_what_streamlit_itself_refuses_is_said_in_the_readers_language(
     words, visibility, _ = page.locator(".st-key-w-weights [role=alert]").evaluate(shown)
     assert weights_refused in words
     assert visibility == "hidden"
+
+
+def test_weights_of_a_model_of_timm_lead_to_the_place_that_opens_them(
+    app: App, open_page: Callable[[str], Any]
+) -> None:
+    page = open_page(app.url("study", lang="en", size="64"))
+    page.get_by_role("button", name="Your own weights").click()
+    state = {"layers.0.blocks.0.attn.relative_position_bias_table": torch.zeros(169, 3)}
+    file = {"name": "s.safetensors", "mimeType": "application/octet-stream", "buffer": save(state)}
+    page.locator("[data-testid=stPopoverBody] input[type=file]").set_input_files([file])
+    popover = page.locator("[data-testid=stPopoverBody]")
+    expect(popover.get_by_text("s.safetensors is a Swin, one of timm's models")).to_be_visible(timeout=30_000)
+    popover.get_by_role("link", name="Open it on the attention page").click()
+    expect(popover.get_by_role("combobox")).to_be_in_viewport(timeout=60_000)

@@ -20,7 +20,7 @@ from cfviz.models.weights.errors import CheckpointError
 from cfviz.run import inspect
 from cfviz.ui import context
 from cfviz.ui.pages.attention import measures, offsets, others, others_own, similar
-from cfviz.words import translator, two_digits
+from cfviz.words import percent, translator, two_digits
 from tests.conftest import until
 from tests.pages.test_pages import run
 
@@ -372,3 +372,37 @@ def test_a_link_to_someone_elses_weights_says_so() -> None:
     assert not app.exception
     assert app.selectbox(key="w.attention.timm").value is None
     assert any("not shared with it" in one.value for one in app.info)
+
+
+@pytest.mark.slow
+def test_parts_of_a_readers_own_swin_are_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine: dict[str, Any] = {}
+    monkeypatch.setattr(others_own, "own", lambda: mine)
+    torch.manual_seed(0)
+    state = timm.create_model("swin_tiny_patch4_window7_224", num_classes=5).state_dict()
+    data = safetensors.torch.save({key: value.contiguous() for key, value in state.items()})
+    file = SimpleNamespace(name="mine.safetensors", size=len(data), getvalue=lambda: data)
+    key = others_own.keep(file, "swin_tiny_patch4_window7_224")
+    app = run("attention", **SMALL, timm=key, t_off="2.1.h3_9.9.h9_x.x.shift")
+    assert not app.exception
+    box = app.multiselect(key="w.attention.timm_off")
+    assert box.value == ["2.1.h3", "x.x.shift"]
+    assert box.options[:4] == ["all shifts", "all position biases", "1.1 head 1", "1.1 head 2"]
+    code = next(one.value for one in app.code if "switched_off" in one.value)
+    assert 'from_url("2.1.h3_x.x.shift")' in code
+    seen: dict[str, Any] = {"cfviz_model": mine[key].build(96)}
+    exec(re.sub(r"open_own\(.*\)", "cfviz_model", code), seen)
+    p, q = (float(one.probs[seen["before"].top(1)[0][0]]) for one in (seen["before"], seen["after"]))
+    told = next(one.value for one in app.markdown if "before, **" in one.value).replace("\u00a0", " ")
+    assert percent(p).replace("\u00a0", " ") in told
+    assert percent(q).replace("\u00a0", " ") in told
+    next(one for one in app.button if "and rank them" in one.label).click()
+    until(lambda: any("answer_changes" in one.value for one in app.run().code), 240)
+    assert not app.exception
+    n = 2 * 3 + 2 * 6 + 6 * 12 + 2 * 24 + 12 + 2  # heads, biases; from 6 x 6 tokens on nothing is shifted
+    assert any(f"Of {n} parts, each switched off alone" in one.value for one in app.markdown)
+    code = next(one.value for one in app.code if "answer_changes" in one.value)
+    exec(re.sub(r"open_own\(.*\)", "cfviz_model", code), seen)
+    best = seen["every"][int(np.abs(seen["points"]).argmax())]
+    where = f"**{best.stage + 1}.{best.block + 1} "
+    assert any("each switched off alone" in one.value and where in one.value for one in app.markdown)

@@ -25,9 +25,10 @@ from cfviz.models.weights.checkpoints import as_float32, check_tensors, read_wei
 from cfviz.models.weights.errors import CheckpointError, printable, some
 from cfviz.models.weights.facts import class_list, training_of
 from cfviz.models.weights.state_dict import FIRST_KEY
+from cfviz.models.weights.timm_families import family_in
 from cfviz.provenance import Note, Provenance, Training
 
-from .reading import FAMILIES, family_of, input_size
+from .reading import family_of, input_size
 
 ANY_SIZE = "pvt_"  # begins the names of models that are not made for one size of input
 OWN_NAMES = re.compile(  # models whose attention can be read, and whose weights fit into an upload
@@ -206,7 +207,7 @@ def _compare(model: Any, state: Mapping[str, torch.Tensor], name: str, source: s
         names = {"first_missing": some(missing, 2), "first_unexpected": some(unexpected, 2)}
         if FIRST_KEY in state:
             raise CheckpointError("timm_crossformer", source=source, model=name)
-        found = next((family.name for family in FAMILIES if family.marked(state)), "")
+        found = family_in(state)
         code = "timm_family" if found and found != family_of(model).name else "timm_keys"
         raise CheckpointError(code, source=source, model=name, found=found, **counts, **names)
     wrong = [key for key, shape in own.items() if state[key].shape != shape]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -29,6 +30,8 @@ FAMILIES: tuple[Family, ...] = (Swin(), SwinV2(), Twins(), Pvt(), Maxvit(), Vit(
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}  # of the largest output; other formats: HALF
 HALF = 5e-2
 _hooking = threading.RLock()  # threads that share a model set and remove hooks in turn
+
+_changing: ContextVar[bool] = ContextVar("cfviz_others_changing", default=False)
 
 Place = tuple[int, int]  # stage and block, from 0
 
@@ -158,6 +161,21 @@ def maps_after(layers: Sequence[Layer]) -> Iterator[dict[Layer, torch.Tensor]]:
         yield found
 
 
+def tolerance_of(dtype: torch.dtype) -> float:
+    """How far attention times values may be from a module's output, as a share of the largest number."""
+    return TOLERANCE.get(dtype, HALF)
+
+
+@contextmanager
+def changing() -> Iterator[None]:
+    """Mark the forwards of this thread in the `with` block as those of a changed model (`ablation`)."""
+    token = _changing.set(True)
+    try:
+        yield
+    finally:
+        _changing.reset(token)
+
+
 @torch.inference_mode()
 def read(model: Any, x: torch.Tensor, wanted: Collection[Place], layers: list[list[Layer]]) -> Reading:
     """Run one photo through a model and keep the attention of some blocks.
@@ -169,8 +187,14 @@ def read(model: Any, x: torch.Tensor, wanted: Collection[Place], layers: list[li
         layers: From `layers_of`.
 
     Raises:
-        ValueError: If a layer's attention does not reproduce what its module returned.
+        ValueError: If a layer's attention does not reproduce what its module returned, or parts of the model
+            are switched off.
     """
+    if wanted and _changing.get():
+        raise ValueError(
+            'parts of this model are switched off here, so its attention is not read; watch="logits" '
+            "classifies a photo without them"
+        )
     watched = {(s, b): layers[s][b] for s, b in wanted}
     with watching(watched) as found:
         start = perf_counter()
@@ -178,7 +202,7 @@ def read(model: Any, x: torch.Tensor, wanted: Collection[Place], layers: list[li
         if x.device.type == "cuda":
             torch.cuda.synchronize(x.device)
         seconds = perf_counter() - start
-    most = TOLERANCE.get(x.dtype, HALF)
+    most = tolerance_of(x.dtype)
     for s, b in watched:
         if (s, b) not in found or not found[s, b].error <= most:
             off = "the module was not called" if (s, b) not in found else f"off by {found[s, b].error:.1g}"

@@ -33,6 +33,7 @@ from .facts import class_list, class_names, notes_of, per_stage, read_facts, tra
 from .pickles import StandIn
 from .recognise import HEADLESS, Structure, check_shapes, find_variant, read_structure, told_variant
 from .state_dict import Weights, find_weights, strip
+from .timm_families import is_name
 
 __all__ = ["Checkpoint", "CheckpointError", "load_checkpoint", "model_card", "strip", "write_checkpoint"]
 
@@ -223,7 +224,7 @@ def _find(source: str | PathLike[str] | bytes, name: str | None, progress: Any, 
     if path.is_dir():
         raise CheckpointError("folder", source=text)
     if not path.exists():
-        raise CheckpointError("not_found", source=text)
+        raise CheckpointError("timm_name" if is_name(text) else "not_found", source=text)
     if not path.is_file():  # a device or a pipe, which may never end
         raise CheckpointError("unreadable", source=text, detail="it is no regular file")
     try:

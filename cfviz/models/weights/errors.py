@@ -90,6 +90,16 @@ MESSAGES = {
     "timm_crossformer": (
         "{source} is a CrossFormer, not a {model}; the sidebar and cfviz.create_model open CrossFormers."
     ),
+    "timm_weights": (
+        "{source} is a {family}, one of timm's models and no CrossFormer: the attention page opens it "
+        "(“Other vision transformers”, “Your own fine-tune”), and so does "
+        "`cfviz.models.others.opening.open_own(FILE, NAME)`, with timm's name for the model."
+    ),
+    "timm_name": (
+        "{source} is one of timm's models and no CrossFormer: the attention page shows them (“Other vision "
+        "transformers”), and so does `cfviz.inspect`, given the model itself: "
+        '`timm.create_model("{source}", pretrained=True).eval()`.'
+    ),
     "class_names": "{source} has {classes} classes, but {given} names were given; give one for each class.",
     "dtype": "{source}: {key} is {dtype}; allowed are float16, bfloat16, float32 and float64.",
     "no_classes": (

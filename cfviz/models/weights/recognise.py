@@ -22,6 +22,7 @@ from cfviz.models.variants import VARIANTS
 from .errors import CheckpointError, some
 from .facts import model_args
 from .state_dict import FIRST_KEY
+from .timm_families import family_in
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -54,7 +55,8 @@ def read_structure(shapes: Shapes, source: str) -> Structure:
     """Read the model's structure from the shapes of its parameters.
 
     Raises:
-        CheckpointError: "architecture" if the shapes are not those of a CrossFormer.
+        CheckpointError: "architecture" if the shapes are not those of a CrossFormer; "timm_weights" if their
+            names are those of another family that can be opened.
     """
     blocks = _blocks(shapes)
     try:
@@ -102,6 +104,8 @@ def _blocks(shapes: Shapes) -> dict[tuple[int, int], dict[str, tuple[int, ...]]]
 
 
 def _not_a_crossformer(shapes: Shapes, source: str) -> CheckpointError:
+    if FIRST_KEY not in shapes and (family := family_in(shapes)):
+        return CheckpointError("timm_weights", source=source, family=family)
     known = expected_shapes("crossformer_tiny", 1000, 3, "dpb", None)
     unexpected = [name for name in shapes if name not in known]
     missing = [name for name in known if name not in shapes]

@@ -26,6 +26,7 @@ from cfviz.words import quantity
 TYPES = ["safetensors"]  # accepted from a browser: a format that can hold nothing but numbers
 MAX_MB = 400
 MAX_OWN = 3
+OWN_TIMM = "t_own"  # in a link to the attention page: its place for weights of timm's models is open
 
 
 def weights_banner(ctx: Context) -> None:
@@ -117,6 +118,11 @@ def receive(
             st.rerun()
     if (reason := st.session_state.get(refused)) is not None and file is not None:
         st.error(explain(ctx.t, reason), icon=":material/error:")
+        if getattr(reason, "code", "") == "timm_weights":
+            st.page_link(
+                "pages/attention.py", label=ctx.t("common.weights_timm"), icon=":material/upload_file:",
+                query_params=ctx.settings.query() | {OWN_TIMM: "1"},
+            )  # fmt: skip
 
 
 def check_size(file: Any) -> None:

@@ -1047,7 +1047,10 @@ def test_a_swin_is_refused(file):
     with torch.device("meta"):
         swin = timm.create_model("swin_tiny_patch4_window7_224")
     small = {key: torch.zeros(1) for key in swin.state_dict()}
-    assert "patch_embed.proj.weight" in str(_refused(file(small), "architecture"))
+    error = _refused(file(small), "timm_weights")
+    assert "is a Swin, one of timm's models and no CrossFormer" in str(error)
+    wrapped = {f"module.model.{key}": value for key, value in small.items()}
+    assert _refused(file(wrapped), "timm_weights").fields["family"] == "Swin"
 
 
 @pytest.mark.slow

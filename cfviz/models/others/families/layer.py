@@ -8,10 +8,9 @@ returned.
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +48,21 @@ class Terms:
 
 
 @dataclass(frozen=True)
+class Off:
+    """What is switched off in one layer.
+
+    Attributes:
+        heads: Heads whose output is zero, from 0.
+        bias: Whether the position bias is.
+        shift: Whether windows are not shifted, and nothing is masked.
+    """
+
+    heads: Collection[int] = ()
+    bias: bool = False
+    shift: bool = False
+
+
+@dataclass(frozen=True)
 class Layer(ABC):
     """One attention layer of a model.
 
@@ -73,6 +87,26 @@ class Layer(ABC):
     def terms(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Terms:
         """Take the attention apart, from what the module was called with."""
 
+    @property
+    def has_bias(self) -> bool:
+        """Whether the layer has a position bias."""
+        return False
+
+    @property
+    def shifted(self) -> bool:
+        """Whether the layer's windows are shifted."""
+        return False
+
+    def without(self, args: Sequence[Any], kwargs: Mapping[str, Any], off: Off) -> torch.Tensor:
+        """What the module would return without some of its parts, from what it was called with."""
+        terms = self.terms(args, kwargs)
+        if off.bias:
+            terms = replace(terms, bias=None)
+        heads = terms.probs @ terms.values  # B, nG, nH, Nq, d
+        if off.heads:
+            heads[:, :, sorted(off.heads)] = 0
+        return self.output(heads.transpose(2, 3).flatten(3), args)
+
     @abstractmethod
     def output(self, mixed: torch.Tensor, args: Sequence[Any]) -> torch.Tensor:
         """What the module returns for what its heads give, (B, nG, Nq, nH*d)."""
@@ -90,16 +124,10 @@ class Family(ABC):
         name: For messages: "Swin".
         mixes: What else moves tokens between the blocks' attention, so that rollout is not defined; empty if
             nothing does.
-        mark: A regular expression that finds a parameter's name which only this family has.
     """
 
     name: str
     mixes: str = ""
-    mark: str = ""
-
-    def marked(self, names: Iterable[str]) -> bool:
-        """Whether parameters of these names are a model's of this family."""
-        return any(re.search(self.mark, name) for name in names)
 
     @abstractmethod
     def has(self, model: nn.Module) -> bool:
@@ -112,6 +140,13 @@ class Family(ABC):
         Raises:
             ValueError: If the model takes no input of this size, or a layer is of an unknown kind.
         """
+
+    def entry(self, model: Any, stage: int, layer: Layer) -> nn.Module | None:
+        """The module from whose input on a batch may be larger than the model's own, before a layer.
+
+        None where the model counts its photos once, at its own input.
+        """
+        return layer.block
 
     def merging(self, model: Any) -> list[np.ndarray]:
         """What each layer between two stages takes of the tokens it joins: sums of |w|, (k, k), stride k.

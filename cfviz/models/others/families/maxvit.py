@@ -33,6 +33,11 @@ class PartitionLayer(Layer):
         """Windows of neighbours, or grids of tokens a fixed distance apart."""
         return (maxvit_grid if self.spread else maxvit_block)(self.H, self.W, self.size)
 
+    @property
+    def has_bias(self) -> bool:
+        """Unless the model was made without one."""
+        return self.module.rel_pos is not None
+
     def terms(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Terms:
         """Take the attention apart: the module gets parts, (B*nG, h, w, C) or (B*nG, C, h, w)."""
         attn, made = self.module, self.module.qkv(args[0])
@@ -66,7 +71,6 @@ class Maxvit(Family):
     """MaxViT and MaxxViT, in timm's class `MaxxVit`."""
 
     name = "MaxViT"
-    mark = r"^stages\.0\.blocks\.0\.attn_grid\."
     mixes = "the convolutions of every block"
 
     def has(self, model: nn.Module) -> bool:

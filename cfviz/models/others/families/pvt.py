@@ -51,7 +51,6 @@ class Pvt(Family):
     """PVT v2, in timm's class `PyramidVisionTransformerV2`."""
 
     name = "PVT v2"
-    mark = r"^(stages\.0\.blocks\.|block1\.)0\.mlp\.dwconv\."
     mixes = "convolutions (in the MLPs, and those that join tokens into keys)"
 
     def has(self, model: nn.Module) -> bool:
@@ -67,6 +66,10 @@ class Pvt(Family):
                 H, W = -(-H // 2), -(-W // 2)
             found.append([self._layer(block, H, W) for block in stage.blocks])
         return found
+
+    def entry(self, model: Any, stage: int, layer: Layer) -> nn.Module | None:
+        """The stage, which counts its photos."""
+        return model.stages[stage]
 
     def _layer(self, block: Any, H: int, W: int) -> Layer:
         attn = block.attn

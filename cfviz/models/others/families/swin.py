@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import log
 from typing import Any
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from cfviz.geometry.schemes import Scheme, swin_windows
 
-from .layer import Family, Layer, Terms, heads_of, refuse_size
+from .layer import Family, Layer, Off, Terms, heads_of, refuse_size
 
 SHARPEST = log(1 / 0.01)  # Swin V2's largest logarithm of a temperature
 
@@ -48,6 +48,43 @@ class SwinLayer(Layer):
     def output(self, mixed: torch.Tensor, args: Sequence[Any]) -> torch.Tensor:
         """Project each window: (B*nG, N, C)."""
         return self.module.proj(mixed.flatten(0, 1))
+
+    @property
+    def has_bias(self) -> bool:
+        """Every layer has one."""
+        return True
+
+    @property
+    def shifted(self) -> bool:
+        """Every other layer, unless one window holds its whole map."""
+        return any(self.shift)
+
+    def without(self, args: Sequence[Any], kwargs: Mapping[str, Any], off: Off) -> torch.Tensor:
+        """What the module would return without some of its parts.
+
+        Without the shift, the tokens of all windows are put back on the map, cut into windows that are not
+        shifted, and what comes of it is dealt out to the windows that the block will put back itself.
+        """
+        if not off.shift:
+            return super().without(args, kwargs, off)
+        plain, x = replace(self, shift=(0, 0)), args[0]
+        given = self._on_map(x.unflatten(0, (-1, len(self.scheme.queries))))
+        windows = plain._cut(given).flatten(0, 1)  # B*nG, N, C
+        out = plain.without((windows,), {}, replace(off, shift=False))
+        found = plain._on_map(out.unflatten(0, (-1, len(plain.scheme.queries))))
+        return self._cut(found).flatten(0, 1)
+
+    def _on_map(self, windows: torch.Tensor) -> torch.Tensor:
+        """Windows (B, nG, N, C) as the tokens of the map, padding left out: (B, H*W, C)."""
+        where = torch.as_tensor(self.scheme.queries.reshape(-1), device=windows.device)
+        tokens = windows.new_empty(len(windows), self.H * self.W, windows.shape[-1])
+        tokens[:, where[where >= 0]] = windows.flatten(1, 2)[:, where >= 0]
+        return tokens
+
+    def _cut(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The tokens of the map (B, H*W, C) in windows, zeros for padding: (B, nG, N, C)."""
+        where = torch.as_tensor(self.scheme.queries, device=tokens.device)
+        return F.pad(tokens, (0, 0, 0, 1))[:, where]  # -1 is the row of zeros
 
     def _vectors(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return heads_of(self.module.qkv(x), self.module.num_heads, 3)
@@ -85,7 +122,6 @@ class Swin(Family):
     """Swin, in timm's class `SwinTransformer`."""
 
     name = "Swin"
-    mark = r"^layers\.0\.blocks\.0\.attn\.relative_position_bias_table$"
     kind: type[nn.Module] = swin_transformer.SwinTransformer
     attention: type[nn.Module] = swin_transformer.WindowAttention
     layer: type[SwinLayer] = SwinLayer
@@ -134,7 +170,6 @@ class SwinV2(Swin):
     """Swin V2, in timm's class `SwinTransformerV2`."""
 
     name = "Swin V2"
-    mark = r"^layers\.0\.blocks\.0\.attn\.logit_scale$"
     kind = swin_transformer_v2.SwinTransformerV2
     attention = swin_transformer_v2.WindowAttention
     layer = SwinV2Layer

@@ -56,7 +56,6 @@ class Twins(Family):
     """Twins-SVT and Twins-PCPVT, in timm's class `Twins`."""
 
     name = "Twins"
-    mark = r"^patch_embeds\.0\.proj\.weight$"
     mixes = "convolutions (position encodings, and those that join tokens into keys)"
 
     def has(self, model: nn.Module) -> bool:
@@ -71,6 +70,10 @@ class Twins(Family):
             H, W = H // embed.patch_size[0], W // embed.patch_size[1]
             found.append([self._layer(block, H, W) for block in blocks])
         return found
+
+    def entry(self, model: Any, stage: int, layer: Layer) -> nn.Module | None:
+        """None: the model counts its photos at its input."""
+        return None
 
     def _layer(self, block: Any, H: int, W: int) -> Layer:
         attn = block.attn

@@ -49,7 +49,6 @@ class Vit(Family):
     """ViT and DeiT, in timm's class `VisionTransformer`."""
 
     name = "ViT"
-    mark = r"^blocks\.0\.attn\.qkv\.weight$"
 
     def has(self, model: nn.Module) -> bool:
         """Whether a model is a plain ViT."""

@@ -30,7 +30,7 @@ from cfviz.ui.widgets.figure import about_to_appear, committed, living_figure
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import scientific, together
 
-from . import others_measures, others_own
+from . import others_ablation, others_measures, others_own
 from .view import ALONE
 
 NAME = "attention.others"
@@ -230,6 +230,7 @@ def _figure(ctx: Context, chosen: Chosen, trace: Trace) -> None:
     subject = others_measures.OtherSubject(chosen.title, opened, trace, lambda: _model(chosen, s), source)
     others_measures.show_heads(ctx, subject, here)
     others_measures.show_dependence(ctx, subject, here)
+    others_ablation.show_switched_off(ctx, subject, here)
 
 
 def _answer(ctx: Context, chosen: Chosen, trace: Trace) -> None:

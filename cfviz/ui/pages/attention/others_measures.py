@@ -85,7 +85,8 @@ class OtherSubject:
     source: str
 
 
-def _fields(ctx: Context, subject: OtherSubject, here: dict[str, Any]) -> dict[str, Any]:
+def code_fields(ctx: Context, subject: OtherSubject, here: dict[str, Any]) -> dict[str, Any]:
+    """What fills the placeholders of the shown code."""
     s = ctx.settings
     return {
         **here, **subject.opened, "photo": photos.photo_code(s.photo),
@@ -119,7 +120,7 @@ def show_heads(ctx: Context, subject: OtherSubject, here: dict[str, Any]) -> Non
     chart.show_chart(ctx, fig, "others_heads", t("attention.heads_alt"))
     take_away(
         ctx, "others_heads", chart=chart.chart_key(ctx, "others_heads"),
-        code=HEADS_CODE.format(**_fields(ctx, subject, here)),
+        code=HEADS_CODE.format(**code_fields(ctx, subject, here)),
         table=(tuple(rows[0]), [tuple(row.values()) for row in rows]),
     )  # fmt: skip
     _table(ctx, rows)
@@ -186,7 +187,7 @@ def show_dependence(ctx: Context, subject: OtherSubject, here: dict[str, Any]) -
     s, b, row, col = (here[part] for part in ("stage", "block", "row", "col"))
     pixels = _pixels(subject.source, s, b, row, col, subject, ctx.photo, ctx.settings)
     field = summed_over_squares(pixels, 4)
-    stride, fields = trace.strides[s], _fields(ctx, subject, here)
+    stride, fields = trace.strides[s], code_fields(ctx, subject, here)
     mark = ((col + 0.5) * stride, (row + 0.5) * stride)
     assert trace.crop is not None  # traces of photos have them
     at = {"stage": s + 1, "block": b + 1, "row": row, "col": col}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 import streamlit as st
 
+from cfviz import web
 from cfviz.models.others.own import OwnWeights, load_own, own_names
 from cfviz.models.room import MOST_CLASSES
 from cfviz.ui.context import Context
@@ -16,6 +18,7 @@ from cfviz.ui.widgets import weights
 MAX_OWN = 2
 _OWN = "cfviz.attention.own_timm"
 _NAME, _CLASSES = "w.attention.timm_name", "w.attention.timm_classes"
+_OPEN = "w.attention.timm_open"
 
 
 def own() -> dict[str, OwnWeights]:
@@ -31,7 +34,13 @@ def title(found: OwnWeights) -> str:
 def upload(ctx: Context) -> None:
     """A place to say which model it is and to drop its file; a refused one gets a reason."""
     t = ctx.t
-    with st.popover(t("attention.others_own"), icon=":material/upload_file:"):
+    st.session_state[_OPEN] = opened = bool(ctx.get(weights.OWN_TIMM, 0, (0, 1)))
+    if opened:
+        _arrive()(key="attention.timm_arrive")
+    with st.popover(
+        t("attention.others_own"), icon=":material/upload_file:", key=_OPEN,
+        on_change=lambda: ctx.put(**{weights.OWN_TIMM: int(st.session_state[_OPEN])}),
+    ):  # fmt: skip
         name = st.selectbox(
             t("attention.others_own_model"), own_names(), index=None, key=_NAME,
             placeholder=t("attention.others_own_choose"), help=t("attention.others_own_model_help"),
@@ -45,8 +54,15 @@ def upload(ctx: Context) -> None:
             return
         weights.receive(
             ctx, "attention.timm_file", t("attention.others_own_file"), t("attention.others_own_help"),
-            lambda file: ctx.put(timm=keep(file, name, classes)), told=f"{name} {classes}",
+            lambda file: ctx.put(timm=keep(file, name, classes), **{weights.OWN_TIMM: 0}),
+            told=f"{name} {classes}",
         )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _arrive() -> Any:
+    """Brings this place into view."""
+    return st.components.v2.component("cfviz.arrive", js=web.script("shell/arrive.js"))
 
 
 def split_names(typed: str) -> tuple[str, ...]:
