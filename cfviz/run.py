@@ -27,7 +27,7 @@ from cfviz.data.brush import to_url
 from cfviz.data.images import Photo, Prepared, load_image, prepare
 from cfviz.data.labels import DATASETS, folder_label, labels, wordnet_id, wordnet_ids
 from cfviz.data.samples import recognised
-from cfviz.framing import CENTRE, KEEP, Centre, Frame, Size, as_size, frame
+from cfviz.framing import CENTRE, KEEP, STEP, Centre, Frame, Size, as_size, frame
 from cfviz.geometry import Lda
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
@@ -71,8 +71,8 @@ def inspect(
         image: A path, bytes, a file, a PIL image, an (H, W, 3) uint8 array, or a `Photo`.
         model: A variant, which gets its bundled weights, or a model of your own in eval mode: a CrossFormer,
             or one of timm's Swin, Swin V2, Twins, PVT v2, MaxViT or ViT models.
-        size: Side of the input in pixels, or (height, width); multiples of 32. By default, the size that the
-            weights were trained at.
+        size: Side of the input in pixels, or (height, width); multiples of 32, for a model of timm whatever
+            it takes. By default, the size that the weights were trained at.
         watch: Points to keep, as names or shell patterns: `"layers.*.blocks.*.attn.probs"`. Parameters are
             kept by their full names: `"patch_embed.projs.0.weight"`. By default none of a CrossFormer; of a
             model of timm, `content`, `bias` and `probs` of every block.
@@ -180,6 +180,8 @@ def _inspect_other(
     reading = {
         "keep": _config(net)["crop_pct"],
         "family": family.name,
+        "merging": () if family.mixes else tuple(map(_rows, family.merging(net))),
+        "mixes": family.mixes,
         "error": max((one.error for one in found.attended.values()), default=0.0),
     }
     return _traced(
@@ -189,15 +191,20 @@ def _inspect_other(
         groupings=(),
         settings=_framing(photo, mode, centre) | reading,
         schemes=tuple(tuple(layer.scheme for layer in stage) for stage in layers),
-        strides=tuple(height // stage[0].H for stage in layers),
+        strides=family.strides(net, len(layers)),
     )  # fmt: skip
+
+
+def _rows(taps: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    """A small table as plain numbers."""
+    return tuple(tuple(map(float, row)) for row in taps)
 
 
 def prepared_for(
     model: nn.Module, photo: Photo, size: Size, mode: str = "crop", centre: Centre = CENTRE
 ) -> Prepared:
     """Prepare a photo as one of timm's models expects it: the crop, the mean and the deviation of its own."""
-    return prepare(photo, size, mode, _config(model), centre)
+    return prepare(photo, size, mode, _config(model), centre, step=1)  # the model says which sizes it takes
 
 
 def _config(model: nn.Module) -> dict[str, Any]:
@@ -251,7 +258,8 @@ def _place(name: str) -> tuple[int, int]:
 def frame_of(trace: Trace) -> Frame:
     """What the model saw of the photo of a trace from `inspect`."""
     s: Mapping[str, Any] = trace.settings
-    return frame(s["photo_size"], trace.size, s["mode"], s["centre"], s.get("keep", KEEP))
+    step = 1 if trace.schemes else STEP
+    return frame(s["photo_size"], trace.size, s["mode"], s["centre"], s.get("keep", KEEP), step)
 
 
 def prepared_as(trace: Trace, photo: Photo, size: Size | None = None) -> Prepared:

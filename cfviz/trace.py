@@ -210,11 +210,12 @@ class Trace:
         Text stays text in PDF and SVG: `figure.savefig("heads.pdf")`.
 
         Args:
-            kind: "grouping", "heads", "bias", "shares", "reach", "distance" or "filters". "heads" needs a
-                block's `probs` watched, "bias" a block's `bias`, "shares" the `concat` of the embedding
-                before the stage, "distance" the `probs` of all blocks, "filters" `patch_embed.projs.*.weight`
-                by their full names. A model of timm has the first two, "bias" where it has one, "reach" and
-                "distance".
+            kind: "grouping", "heads", "bias", "shares", "reach", "distance", "rollout" or "filters". "heads"
+                needs a block's `probs` watched, "bias" a block's `bias`, "shares" the `concat` of the
+                embedding before the stage, "distance" and "rollout" the `probs` of all blocks, "filters"
+                `patch_embed.projs.*.weight` by their full names. A model of timm has "grouping", "heads",
+                "bias" where it has one, "reach", "distance" and, where attention and merging alone move
+                tokens, "rollout", which only these models have.
             width: "one" column (84 mm), "two" (174 mm), or a number of millimetres.
             **place: `stage` and `block`, from 0; `row` and `col` of the token, by default the middle one.
 

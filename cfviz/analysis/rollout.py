@@ -12,8 +12,9 @@ All functions carry rows (R, H, W) backwards, from a token to what it is made of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -230,6 +231,41 @@ def rollout_schemes(
             rows = whole.reshape(-1)
     first = stages[0][0].scheme
     return Paths(rows[prefix:].reshape(first.H, first.W), rows[:prefix], float(1 - rows.sum()))
+
+
+def rollout_of(
+    schemes: Sequence[Sequence[Scheme]],
+    attention: Callable[[int, int], np.ndarray],
+    taps: Sequence[Any],
+    stage: int,
+    block: int,
+    row: int,
+    col: int,
+) -> Paths:
+    """Back from one token after any block, with the mean over heads.
+
+    Args:
+        schemes: Of every block of every stage.
+        attention: Returns the attention of a block of a stage, (nG, nH, Nq, Nk).
+        taps: What each layer between two stages takes of the tokens it joins, (k, k) each.
+        stage: From 0.
+        block: From 0.
+        row: The token's row, from 0.
+        col: Its column.
+
+    Raises:
+        ValueError: As `rollout_schemes`.
+    """
+    stages = [
+        [
+            SchemeLayer(scheme, np.asarray(attention(s, b), np.float64).mean(1))
+            for b, scheme in enumerate(schemes[s])
+            if (s, b) <= (stage, block)
+        ]
+        for s in range(stage + 1)
+    ]
+    merging = [Kernels((np.asarray(by_place),), len(by_place)) for by_place in taps[:stage]]
+    return rollout_schemes(row, col, stages, merging)
 
 
 def _attended_tokens(rows: np.ndarray, layer: SchemeLayer) -> np.ndarray:

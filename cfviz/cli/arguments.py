@@ -22,12 +22,12 @@ def add_photo_size(parser: argparse.ArgumentParser, more: str = "") -> None:
     )
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add `--model` and `--weights`."""
+def add_model(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Add `--model` and `--weights`; `more` ends the help text of `--model`."""
     parser.add_argument(
         "--model",
         metavar="MODEL",
-        help=f"a variant (see `models`), or anything that --weights accepts (default: {BUNDLED})",
+        help=f"a variant (see `models`), or anything that --weights accepts (default: {BUNDLED}){more}",
     )
     parser.add_argument(
         "--weights",

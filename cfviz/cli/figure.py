@@ -10,7 +10,7 @@ from cfviz.paper import ABOUT
 from cfviz.training.cli import add_lda, count, size_of
 
 from .arguments import add_forward, add_model
-from .opening import open_photo, open_placed
+from .opening import is_timm, open_photo, open_placed, open_timm
 from .output import note
 
 
@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
         "--width", default="one", metavar="WIDTH",
         help="one column (84 mm, the default), two (174 mm), or a number of millimetres",
     )  # fmt: skip
-    add_model(parser)
+    add_model(parser, "; or timm's name of a Swin, Swin V2, Twins, PVT v2, MaxViT or ViT")
     add_forward(parser)
     add_lda(parser)
     parser.set_defaults(run=_figure)
@@ -53,7 +53,7 @@ def token(text: str) -> tuple[int, int]:
 
 
 def _figure(args: argparse.Namespace) -> int:
-    from cfviz.paper import kinds, sheet  # deferred, with the rest: PyTorch and matplotlib
+    from cfviz.paper import kinds, others, sheet  # deferred, with the rest: PyTorch and matplotlib
     from cfviz.run import inspect
 
     check_target(args.out, "--out")
@@ -62,13 +62,20 @@ def _figure(args: argparse.Namespace) -> int:
     row, col = args.token or (None, None)
     at = kinds.Place(args.stage - 1, args.block - 1, row, col)
     image = open_photo(args.photo).brushed(args.brush)
-    model = open_placed(args)
-    at.check(model.depths)
+    watched = kinds.KINDS[args.kind].watched(at)
+    if is_timm(args.model):
+        others.check_kind(args.kind, args.model)
+        model, size = open_timm(args), args.size
+        watched = watched or ("logits",)  # of these models, no names stand for all points
+    else:
+        model = open_placed(args)
+        at.check(model.depths)
+        size = size_of(args, model)
     trace = inspect(
-        image, model, size_of(args, model), kinds.KINDS[args.kind].watched(at),
+        image, model, size, watched,
         device=args.device, dtype=args.dtype, mode=args.mode, centre=args.centre,
     )  # fmt: skip
-    figure = kinds.KINDS[args.kind].draw(trace, at, args.width)
+    figure = kinds.drawn(trace, args.kind, at, args.width)
     sheet.save(figure, args.out, kinds.facts_of(trace, args.kind, at))
     width, height = figure.get_size_inches() * sheet.MM
     note(f"{args.out} is written: {width:.0f} x {height:.0f} mm")

@@ -60,6 +60,38 @@ def open_model(model: str | None, weights: str | None, **kwargs: Any) -> Any:
         return opened(source, model, progress=bar, **kwargs)
 
 
+def open_timm(args: Namespace) -> Any:
+    """Open the model of timm that a command's arguments name, on its `--device` and in its `--dtype`.
+
+    Raises:
+        ValueError: If its weights are not there, or the file holds another model's.
+    """
+    from cfviz.models.others import opening  # deferred, with the rest: PyTorch and timm
+    from cfviz.run import placed
+
+    name, given, size = args.model, args.weights, args.size
+    if args.lda:
+        raise ValueError(f"--lda is a form of CrossFormer's long distance attention, which {name} has not")
+    if given not in (None, "bundled", "official", "none"):
+        model = opening.open_own(given, name, size)
+    else:
+        file = opening.fetch_weights(name) if given == "official" else opening.weights_here(name)
+        if given != "none" and file is None:
+            raise ValueError(
+                f"the weights of {name} are not on this machine: add --weights official (timm's, downloaded "
+                "once), a file of your own, or --weights none for random ones"
+            )
+        model = opening.open_other(name, size, None if given == "none" else file)
+    return placed(model, args.device, args.dtype)
+
+
+def is_timm(name: str | None) -> bool:
+    """Whether `--model` is timm's name of a model whose attention can be read."""
+    from cfviz.models.weights.timm_families import is_name  # deferred: timm
+
+    return name is not None and name not in VARIANTS and is_name(name)
+
+
 def open_placed(args: Namespace) -> Any:
     """Open the model that a command's arguments name, on its `--device` and in its `--dtype`."""
     from cfviz.models.factory import DTYPES  # deferred, with the rest: PyTorch

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
-from cfviz.framing import CENTRE, KEEP, Box, Centre, Frame, Size, frame
+from cfviz.framing import CENTRE, KEEP, STEP, Box, Centre, Frame, Size, frame
 from cfviz.options import MODES
 
 from .brush import covered, paint
@@ -84,12 +84,13 @@ def prepare(
     mode: str = "crop",
     data_config: Mapping[str, Any] | None = None,
     centre: Centre = CENTRE,
+    step: int = STEP,
 ) -> Prepared:
     """Prepare a photo for the model with timm's evaluation transform.
 
     Args:
         photo: From `load_image`; its strokes, if any, are applied to the pixels of the input.
-        size: Side of the input in pixels, or its height and width; multiples of 32 from 32 to 2048.
+        size: Side of the input in pixels, or its height and width; multiples of `step` from 32 to 2048.
         mode: "crop" resizes the short side to `size / crop_pct` (256 for 224) and crops the centre, as for
             the published accuracies; "resize" uses the whole photo, stretched if its shape differs
             (`framing.shape_of_photo` finds a shape that hardly does); "pad" uses the whole photo
@@ -98,13 +99,14 @@ def prepare(
             bicubic, ImageNet's mean and standard deviation.
         centre: Where "crop" crops: the centre as a share of the photo's width from the left and of its height
             from the top, moved as far as the photo reaches.
+        step: What both sides must be multiples of: 32 for a CrossFormer.
 
     Raises:
-        ValueError: If a side is not a multiple of 32 or is out of range, the mode is unknown, or the centre
-            is not two shares.
+        ValueError: If a side is not a multiple of `step` or is out of range, the mode is unknown, or the
+            centre is not two shares.
     """
     config = resolve_data_config(args=dict(data_config or {}), pretrained_cfg={"crop_pct": KEEP})
-    shown = frame(photo.size, size, mode, centre, config["crop_pct"])
+    shown = frame(photo.size, size, mode, centre, config["crop_pct"], step)
     width, height = shown.size
     timm_mode, crop_pct = MODES[mode]
     steps = create_transform(

@@ -13,7 +13,7 @@ from math import floor
 
 from cfviz.options import MODES
 
-from .size import Size, check_input_size
+from .size import STEP, Size, check_input_size
 
 Box = tuple[float, float, float, float]
 Centre = tuple[float, float]
@@ -103,8 +103,9 @@ class Frame:
 
 
 def frame(
-    photo: tuple[int, int], size: Size, mode: str = "crop", centre: Centre = CENTRE, keep: float = KEEP
-) -> Frame:
+    photo: tuple[int, int], size: Size, mode: str = "crop", centre: Centre = CENTRE, keep: float = KEEP,
+    step: int = STEP,
+) -> Frame:  # fmt: skip
     """Return what an input shows of a photo.
 
     Args:
@@ -115,11 +116,12 @@ def frame(
         centre: Where "crop" centres the input: as a share of the photo's width from the left, and of its
             height from the top. Moved as far as the photo reaches.
         keep: Side of the crop as a share of the resized photo; other modes keep the whole photo.
+        step: What the sides of the input must be multiples of.
 
     Raises:
         ValueError: If the size, the mode or the centre is not allowed.
     """
-    height, width = check_input_size(size)
+    height, width = check_input_size(size, step)
     if mode not in MODES:
         raise ValueError(f"mode {mode!r} is not known; choose one of {', '.join(map(repr, MODES))}")
     centre = check_centre(centre)

@@ -50,29 +50,34 @@ def size_text(size: Size | Sequence[int]) -> str:
     return unbroken(f"{height} × {width}")
 
 
-def nearest_sizes(side: int) -> tuple[int, ...]:
+def nearest_sizes(side: int, step: int = STEP) -> tuple[int, ...]:
     """The allowed sides nearest to this one: itself if it is allowed, else those below and above."""
-    below = min(max(side // STEP * STEP, SMALLEST), LARGEST)
-    above = min(max(-(-side // STEP) * STEP, SMALLEST), LARGEST)
+    below = min(max(side // step * step, SMALLEST), LARGEST)
+    above = min(max(-(-side // step) * step, SMALLEST), LARGEST)
     return (below,) if below == above else (below, above)
 
 
-def check_input_size(size: Size) -> tuple[int, int]:
+def check_input_size(size: Size, step: int = STEP) -> tuple[int, int]:
     """Check an input size and return it as (height, width).
 
+    Args:
+        size: A side or (height, width).
+        step: What both sides must be multiples of.
+
     Raises:
-        ValueError: If it is not a size, not multiples of 32, or out of range. The message names both sides
-            and the nearest allowed sizes.
+        ValueError: If it is not a size, not multiples of the step, or out of range. The message names both
+            sides and the nearest allowed sizes.
     """
     sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(sides) != 2 or not all(hasattr(side, "__index__") for side in sides):
         raise ValueError(f"input size {size!r} is not a side or a pair (height, width) of whole pixels")
     height, width = (int(side) for side in sides)
-    if nearest_sizes(height) != (height,) or nearest_sizes(width) != (width,):
+    near = [nearest_sizes(side, step) for side in (height, width)]
+    if near != [(height,), (width,)]:
+        needed = f"multiples of {step} from" if step > 1 else "from"
         raise ValueError(
-            f"input of {height} x {width} pixels (height x width): both must be multiples of {STEP} from "
-            f"{SMALLEST} to {LARGEST}; nearest for the height: {_or(nearest_sizes(height))}, "
-            f"for the width: {_or(nearest_sizes(width))}"
+            f"input of {height} x {width} pixels (height x width): both must be {needed} {SMALLEST} to "
+            f"{LARGEST}; nearest for the height: {_or(near[0])}, for the width: {_or(near[1])}"
         )
     return height, width
 

@@ -24,6 +24,10 @@ PADDING = -1  # in place of a position; -2, -3, ... are tokens that stand for no
 SWIN_MASK = -100.0  # what Swin adds to the logits of pairs that its mask separates
 
 
+class SizeError(ValueError):
+    """Raised where a map, or an input, has a size that a layer cannot take."""
+
+
 @dataclass(frozen=True, eq=False)
 class TokenAttention:
     """What one token attends to, over its map.
@@ -293,7 +297,7 @@ def _divided(H: int, W: int, side: Side, what: str) -> tuple[int, int]:
     """Height and width of what must divide a map evenly."""
     h, w = (side, side) if isinstance(side, int) else side
     if H % h or W % w:
-        raise ValueError(f"the map is {H} x {W} tokens; {what} of {h} x {w} must divide it evenly")
+        raise SizeError(f"the map is {H} x {W} tokens; {what} of {h} x {w} must divide it evenly")
     return h, w
 
 
@@ -328,7 +332,7 @@ def _windows(values: np.ndarray, h: int, w: int) -> np.ndarray:
 
 def _reduced(name: str, H: int, W: int, ratio: int) -> Scheme:
     if not 1 <= ratio <= min(H, W):
-        raise ValueError(f"the reduction is {ratio}; a map of {H} x {W} takes 1 to {min(H, W)}")
+        raise SizeError(f"the reduction is {ratio}; a map of {H} x {W} takes 1 to {min(H, W)}")
     flat = np.arange(H * W)
     whole = flat.reshape(H, W)[: H // ratio * ratio, : W // ratio * ratio]
     keys = _windows(whole, ratio, ratio)[None]

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from cfviz import point_names
 from cfviz.analysis.attention_measures import HeadMeasures, head_measures
-from cfviz.analysis.rollout import Kernels, Paths, SchemeLayer, rollout_schemes
+from cfviz.analysis.rollout import Paths, rollout_of
 from cfviz.models.others.reading import family_of
 from cfviz.trace import Trace
 
@@ -49,13 +47,6 @@ def rollout(trace: Trace, model: Any, stage: int, block: int, row: int, col: int
     """
     taps = family_of(model).merging(model)
     trace.scheme(stage, block)
-    stages = [
-        [
-            SchemeLayer(scheme, np.asarray(trace[point_names.attention(s, b)], np.float64).mean(1))
-            for b, scheme in enumerate(trace.schemes[s])
-            if (s, b) <= (stage, block)
-        ]
-        for s in range(stage + 1)
-    ]
-    merging = [Kernels((by_place,), len(by_place)) for by_place in taps[:stage]]
-    return rollout_schemes(row, col, stages, merging)
+    return rollout_of(
+        trace.schemes, lambda s, b: trace[point_names.attention(s, b)], taps, stage, block, row, col
+    )

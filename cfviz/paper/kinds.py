@@ -163,6 +163,14 @@ def distance(trace: Trace, at: Place, width: str | float) -> Figure:
     return distance_curve(stages, {"sda": "SDA", "lda": "LDA"}, width, f"{told} {run_line(trace)}")
 
 
+def rollout(trace: Trace, at: Place, width: str | float) -> Figure:
+    """Refused: on its way through a CrossFormer's embedding layers, rollout needs their weights."""
+    raise ValueError(
+        "rollout is drawn for timm's Swin, Swin V2 and ViT; through a CrossFormer's embedding layers it is "
+        "traced on the attention page"
+    )
+
+
 def filters(trace: Trace, at: Place, width: str | float) -> Figure:
     """The filters of the first embedding layer, by kernel, each scaled to its largest weight."""
     kernels = CEL_KERNELS[0]
@@ -201,6 +209,7 @@ KINDS: Mapping[str, Kind] = {  # as listed in `ABOUT`
     "shares": Kind(shares, lambda at: (point_names.embedding(at.stage),)),
     "reach": Kind(reach, lambda at: ()),
     "distance": Kind(distance, lambda at: (point_names.attention(),)),
+    "rollout": Kind(rollout, lambda at: (point_names.attention(),)),
     "filters": Kind(filters, lambda at: tuple(map(point_names.filters, range(len(CEL_KERNELS[0]))))),
 }
 
@@ -223,7 +232,11 @@ def plot(trace: Trace, kind: str, width: str | float = "one", **place: Any) -> F
     if unknown:
         known = ", ".join(Place.__dataclass_fields__)
         raise ValueError(f"{min(unknown)!r} is no part of a place; expected {known}")
-    at = Place(**place)
+    return drawn(trace, kind, Place(**place), width)
+
+
+def drawn(trace: Trace, kind: str, at: Place, width: str | float) -> Figure:
+    """Draw one figure of a trace of any model; the kind is one of `KINDS`."""
     return others.draw(trace, kind, at, width) if trace.schemes else KINDS[kind].draw(trace, at, width)
 
 

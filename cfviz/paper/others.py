@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from cfviz import point_names
 from cfviz.analysis.attention_measures import head_measures
 from cfviz.analysis.position_bias import surface
 from cfviz.analysis.reach import reach as reached
+from cfviz.analysis.rollout import rollout_of
 from cfviz.figures.live.attention_schemes import FAR, SHORT
 from cfviz.figures.theme import LIGHT
 from cfviz.geometry import Grouping
@@ -18,8 +22,10 @@ from cfviz.geometry.schemes import Scheme
 from cfviz.trace import Trace
 from cfviz.words import percent
 
-from .panels import MOST, Place, bias_panels, distance_curve, facts_line, head_panels, run_line
-from .sheet import Sheet, fill, ring, show_photo
+from .panels import BAR, MOST, Place, bias_panels, distance_curve, facts_line, head_panels, run_line
+from .sheet import Sheet, fill, ring, sequential, show_photo
+
+SHARPEST = 99.5  # per cent of the tokens that a rollout's scale covers: its own token outshines the rest
 
 
 def draw(trace: Trace, kind: str, at: Place, width: str | float) -> Figure:
@@ -29,13 +35,33 @@ def draw(trace: Trace, kind: str, at: Place, width: str | float) -> Figure:
         ValueError: If these models have no such figure, or none in this block, the model has no such place,
             or the attention was not watched.
     """
+    check_kind(kind, trace.model)
+    at.check([len(stage) for stage in trace.schemes])
+    return KINDS[kind](_fitted(trace, 0 if kind == "rollout" else at.stage), at, width)
+
+
+def check_kind(kind: str, model: str) -> None:
+    """Raise if models of timm have no such figure.
+
+    Raises:
+        ValueError: What it draws, and which figures there are.
+    """
     if kind not in KINDS:
         raise ValueError(
-            f"{kind!r} draws CrossFormer's embedding layers, which {trace.model} has not; of it, "
+            f"{kind!r} draws CrossFormer's embedding layers, which {model} has not; of it, "
             f"{', '.join(KINDS)} can be drawn"
         )
-    at.check([len(stage) for stage in trace.schemes])
-    return KINDS[kind](trace, at, width)
+
+
+def _fitted(trace: Trace, stage: int) -> Trace:
+    """The trace with as much of the input as the tokens of a stage stand for; white beyond the input."""
+    scheme, stride = trace.schemes[stage][0], trace.strides[stage]
+    wide, high = scheme.W * stride, scheme.H * stride
+    if trace.crop is None or trace.crop.size == (wide, high):
+        return trace
+    whole = Image.new("RGB", (wide, high), "white")
+    whole.paste(trace.crop.convert("RGB"))
+    return replace(trace, crop=whole)
 
 
 def _grouping(trace: Trace, at: Place, width: str | float) -> Figure:
@@ -125,12 +151,52 @@ def _distance(trace: Trace, at: Place, width: str | float) -> Figure:
     return distance_curve(stages, names, width, facts)
 
 
+def _rollout(trace: Trace, at: Place, width: str | float) -> Figure:
+    """What a token after a block is made of: attention traced back to the tokens of the first stage."""
+    if mixes := trace.settings.get("mixes"):
+        raise ValueError(
+            f"rollout follows tokens through attention; in {trace.settings['family']}, {mixes} mix them, too"
+        )
+    scheme = trace.scheme(at.stage, at.block)
+    row, col = at.token(scheme)
+    merging: Any = trace.settings["merging"]
+    paths = rollout_of(
+        trace.schemes, lambda s, b: trace[point_names.attention(s, b)], merging, at.stage, at.block, row, col
+    )
+    first, scale = trace.schemes[0][0], trace.strides[at.stage] / trace.strides[0]
+    beside = [
+        f"{percent(share)} comes from {what}"
+        for share, what in (
+            (paths.padding, "padding"),
+            (float(paths.extra.sum()), "class and register tokens"),
+        )
+        if share > 1e-6
+    ]
+    facts = (
+        f"What token ({row}, {col}) after this block is made of: attention traced back, mean over heads; "
+        f"shortcuts count half, MLPs are left out. {' and '.join(['Sums to 1', *beside])}; the scale ends at "
+        f"the {percent(SHARPEST / 100)} quantile. {facts_line(trace, at)}"
+    )
+    sheet = Sheet([f"after block {at.block + 1} of stage {at.stage + 1}"], width, (first.H, first.W), 1,
+                  beside=BAR, facts=facts)  # fmt: skip
+    (ax,) = sheet.axes
+    show_photo(ax, trace.crop, _whole(first), 0.4, grey=True)
+    image = ax.imshow(
+        paths.map, sequential, vmin=0, vmax=float(np.percentile(paths.map, SHARPEST)) or None, alpha=0.72,
+        extent=(0, first.W, first.H, 0), interpolation="nearest", zorder=1, aspect="auto",
+    )  # fmt: skip
+    ring(ax, (row + 0.5) * scale - 0.5, (col + 0.5) * scale - 0.5)
+    sheet.scale(image, "share")
+    return sheet.figure
+
+
 KINDS: Mapping[str, Callable[[Trace, Place, str | float], Figure]] = {
     "grouping": _grouping,
     "heads": _heads,
     "bias": _bias,
     "reach": _reach,
     "distance": _distance,
+    "rollout": _rollout,
 }
 
 

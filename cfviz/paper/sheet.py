@@ -196,7 +196,7 @@ def fill(ax: Axes, where: np.ndarray, colour: str, strength: float = 1.0) -> Non
         ax.add_patch(Rectangle((col, row), 1, 1, fc=colour, ec="none", alpha=strength, zorder=1))
 
 
-def ring(ax: Axes, row: int, col: int) -> None:
+def ring(ax: Axes, row: float, col: float) -> None:
     """Mark the query: a white ring with a dark outline."""
     for colour, width in ((LIGHT.outline, 2.0), (LIGHT.ring, 1.0)):
         ax.plot(col + 0.5, row + 0.5, "o", ms=5, mfc="none", mec=colour, mew=width, zorder=5, clip_on=False)

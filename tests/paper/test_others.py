@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,3 +127,39 @@ def test_reach_and_distance_are_the_measured_ones() -> None:
 def test_what_cannot_be_drawn_is_said(name: str, kind: str, place: dict[str, int], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         traced(name).plot(kind, **place)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("swin, odd", {"stage": 1, "block": 1, "row": 3, "col": 5}),
+        ("vit", {"stage": 0, "block": 1, "row": 3, "col": 4}),
+    ],
+)
+def test_a_rollout_is_the_measured_one_and_says_what_is_missing(name: str, place: dict[str, int]) -> None:
+    trace = traced(name)
+    figure = trace.plot("rollout", **place)
+    torch.manual_seed(0)
+    model = MODELS[name][0]().eval()
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            if "table" in key:
+                p.normal_(std=0.5)
+    paths = others.rollout(trace, model, **place)
+    (drawn,) = (one for one in figure.axes[0].get_images() if one.get_array().ndim == 2)
+    np.testing.assert_allclose(drawn.get_array(), paths.map, rtol=1e-12)
+    told = facts(figure)
+    for share, what in ((paths.padding, "padding"), (paths.extra.sum(), "class and register tokens")):
+        assert (f"{100 * share:.1f} % comes from {what}" in told) == (share > 1e-6)
+    (ring, *_) = figure.axes[0].get_lines()
+    scale = trace.strides[place["stage"]] / trace.strides[0]
+    expected = [[(place["col"] + 0.5) * scale], [(place["row"] + 0.5) * scale]]
+    np.testing.assert_allclose([ring.get_xdata(), ring.get_ydata()], expected)
+
+
+def test_rollout_is_refused_where_it_is_not_defined(tiny_model: Any) -> None:
+    with pytest.raises(ValueError, match=r"in PVT v2, convolutions .* mix them, too"):
+        traced("pvt v2").plot("rollout")
+    photo = np.zeros((64, 64, 3), np.uint8)
+    with pytest.raises(ValueError, match="drawn for timm's Swin, Swin V2 and ViT"):
+        inspect(photo, tiny_model(), 64, point_names.attention()).plot("rollout")

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from safetensors.torch import save_file
 
 from cfviz import point_names
 from cfviz.analysis.embedding import carried_shares
@@ -274,9 +276,42 @@ def test_the_command_writes_a_figure_with_its_facts(
     assert facts["weights"] == "bundled"
 
 
+@pytest.mark.slow
+def test_the_command_draws_a_model_of_timm(tmp_path: Path) -> None:
+    model = timm.create_model("deit_tiny_patch16_224", num_classes=3)
+    save_file(model.state_dict(), tmp_path / "mine.safetensors")
+    out = tmp_path / "rollout.svg"
+    argv = [
+        "figure",
+        "rollout",
+        "gallery:german-shepherd",
+        "--model",
+        "deit_tiny_patch16_224",
+        "--size",
+        "64",
+    ]
+    argv += ["--block", "2", "--token", "1,2", "--out", str(out)]
+    assert main([*argv, "--weights", str(tmp_path / "mine.safetensors")]) == 0
+    told = re.search(r"<dc:description>(.*?)</dc:description>", out.read_text(), re.DOTALL)
+    assert told
+    facts = json.loads(told[1].replace("&quot;", '"'))
+    assert (facts["figure"], facts["block"], facts["size"]) == ("rollout", 1, [64, 64])
+    assert (facts["family"], facts["weights"]) == ("ViT", "mine.safetensors")
+    assert "class and register tokens" in out.read_text()
+    assert main([*argv, "--weights", "none"]) == 0
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
+        (
+            ["heads", "gallery:cat", "--out", "f.pdf", "--model", "pvt_v2_b0"],
+            "pvt_v2_b0 are not on this",
+        ),
+        (
+            ["shares", "gallery:cat", "--out", "f.pdf", "--model", "pvt_v2_b0"],
+            "embedding layers, which pvt_v2_b0 has not",
+        ),
         (["heads", "x.png", "--out", "f.gif"], "expected a name in .pdf, .svg, .png"),
         (["heads", "x.png", "--out", "f.pdf", "--token", "3"], "expected ROW,COL"),
         (["heads", "x.png", "--out", "f.pdf", "--width", "5"], "the width is '5'"),

@@ -13,6 +13,7 @@ import timm
 from cfviz.framing import Size
 from cfviz.models.seeded import seeded
 from cfviz.models.weights.download import fetch_hub
+from cfviz.models.weights.timm_families import is_name
 from cfviz.provenance import Provenance
 
 from .own import load_own, make
@@ -89,12 +90,13 @@ def weights_here(name: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def open_other(name: str, size: Size = 224, weights: Path | None = None) -> Any:
-    """Make one of the models in `OTHERS` or `OFFERED` in eval mode.
+def open_other(name: str, size: Size | None = 224, weights: Path | None = None) -> Any:
+    """Make a model of timm in eval mode.
 
     Args:
-        name: timm's name.
-        size: Side of the input in pixels, or its height and width; Swin's masks depend on it.
+        name: timm's name: one of `OTHERS` or `OFFERED`, or any of their families.
+        size: Side of the input in pixels, or its height and width; Swin's masks depend on it. None for the
+            size that the model is made for.
         weights: A file from `fetch_weights`; None for random weights, the same in every call.
 
     Returns:
@@ -103,13 +105,14 @@ def open_other(name: str, size: Size = 224, weights: Path | None = None) -> Any:
     Raises:
         ValueError: If there is no such model.
     """
-    if name not in OTHERS and name not in OFFERED:
+    known = name in OTHERS or name in OFFERED
+    if not known and not is_name(name):
         raise ValueError(f"there is no model {name!r}; there are: {', '.join({**OTHERS, **OFFERED})}")
     if weights is not None:
         kept = load_own(weights, name)
         model = kept.build(size)
-        its = Provenance(f"timm/{repository(name)}", kept.provenance.sha256, "ImageNet-1K", "imagenet-1k")
-        model.provenance = replace(its, notes=model.provenance.notes)
+        told = {"trained": "ImageNet-1K", "dataset": "imagenet-1k", "training": None} if known else {}
+        model.provenance = replace(model.provenance, source=f"timm/{repository(name)}", **told)
         return model
     with seeded():
         model = make(name, size=size)

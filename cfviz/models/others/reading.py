@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from cfviz.geometry.schemes import SizeError
+
 from .families.layer import Family, Layer, Terms
 from .families.maxvit import Maxvit
 from .families.pvt import Pvt
@@ -91,10 +93,18 @@ def layers_of(model: Any, height: int, width: int) -> list[list[Layer]]:
     Raises:
         ValueError: If the model cannot be read, or takes no input of this size.
     """
-    found = family_of(model).layers(model, height, width)
-    for stage in found:
-        for layer in stage:
-            _ = layer.scheme  # raises if windows do not fit
+    family = family_of(model)
+    try:
+        found = family.layers(model, height, width)
+        for stage in found:
+            for layer in stage:
+                _ = layer.scheme  # raises if windows do not fit
+    except SizeError as error:
+        near = " x ".join(map(str, family.nearest(model, height, width)))
+        raise ValueError(
+            f"this {type(model).__name__} takes no input of {height} x {width} pixels ({error}); the nearest "
+            f"size that it takes is {near}"
+        ) from error
     return found
 
 

@@ -61,6 +61,34 @@ MODELS: dict[str, tuple[Callable[[], Any], tuple[int, int]]] = {
         ),
         RECTANGLE,
     ),
+    "swin, odd": (lambda: _swin(V1, (98, 142)), (98, 142)),  # 24 x 35 and 12 x 18 tokens, 2 rows in none
+    "swin v2, odd": (lambda: _swin(V2, (100, 140)), (100, 140)),  # 25 x 35 and 13 x 18 tokens
+    "twins, odd": (
+        lambda: twins.Twins(
+            img_size=224, embed_dims=(16, 32), num_heads=(1, 2), mlp_ratios=(2, 2), depths=(2, 2),
+            sr_ratios=(5, 1), wss=(7, 7), num_classes=5,
+        ),
+        (99, 150),
+    ),
+    "pvt v2, odd": (
+        lambda: pvt_v2.PyramidVisionTransformerV2(
+            depths=(1, 1, 1, 1), embed_dims=(16, 32, 32, 64), num_heads=(1, 2, 2, 4), num_classes=5
+        ),
+        (75, 110),
+    ),
+    "vit, patches of 14": (
+        lambda: vision_transformer.VisionTransformer(
+            img_size=(70, 98), patch_size=14, embed_dim=32, depth=2, num_heads=2, num_classes=5
+        ),
+        (70, 98),
+    ),
+    "vit, padded": (
+        lambda: vision_transformer.VisionTransformer(
+            img_size=64, embed_dim=32, depth=2, num_heads=2, num_classes=5, dynamic_img_size=True,
+            dynamic_img_pad=True,
+        ),
+        (50, 75),
+    ),
     "vit, any size": (
         lambda: vision_transformer.VisionTransformer(
             img_size=224, embed_dim=32, depth=2, num_heads=2, num_classes=5, dynamic_img_size=True

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from timm.models import swin_transformer, vision_transformer
+from timm.models import pvt_v2, swin_transformer, vision_transformer
 
 import cfviz
 from cfviz.geometry.schemes import swin, vit
+from cfviz.notebook import pack
 from cfviz.provenance import Provenance
+from cfviz.run import frame_of
+from cfviz.words import translator
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (120, 180, 3), np.uint8)
 SIZE = (96, 160)
@@ -104,7 +107,8 @@ def test_a_reader_may_say_where_the_weights_come_from(model: Any) -> None:
     ("setting", "message"),
     [
         ({"size": 224}, "made for inputs of 96 x 160 pixels, got 224 x 224"),
-        ({"size": 100}, "multiples of 32"),
+        ({"size": 100}, "made for inputs of 96 x 160 pixels, got 100 x 100"),
+        ({"size": 20}, "both must be from 32 to 2048; nearest for the height: 32"),
         ({"lda": "whole"}, "a form of CrossFormer's long distance attention, which Swin has not"),
         ({"watch": "layers.7.*"}, "no point matches 'layers.7.\\*'; of this model, content, bias, probs can"),
         ({"model": torch.nn.Linear(3, 4)}, "got a Linear, expected a CrossFormer; .*Swin, Swin V2, Twins"),
@@ -145,3 +149,22 @@ def test_places_that_do_not_exist_are_refused(model: Any) -> None:
         trace.plot("filters")
     with pytest.raises(ValueError, match=r"expected \(nG, nH, Nq, Nk\)"):
         trace.scheme(0, 0).attention(trace["layers.1.blocks.0.attn.probs"], 0, 0)
+
+
+def test_a_size_that_is_no_multiple_of_32_is_seen_as_it_is() -> None:
+    torch.manual_seed(0)
+    model = pvt_v2.PyramidVisionTransformerV2(
+        depths=(1, 1, 1, 1), embed_dims=(16, 32, 32, 64), num_heads=(1, 2, 2, 4), num_classes=5
+    ).eval()
+    trace = cfviz.inspect(PHOTO, model, (75, 110))
+    assert trace.size == (75, 110)
+    assert trace.strides == (4, 8, 16, 32)
+    assert [(stage[0].H, stage[0].W) for stage in trace.schemes] == [(19, 28), (10, 14), (5, 7), (3, 4)]
+    header = pack(trace).header
+    assert [stage["stride"] for stage in header["stages"]] == [4, 8, 16, 32]
+    assert header["input"] == {"h": 75, "w": 110}
+    drawn = trace.plot("heads", stage=3, row=2, col=3).axes[0].get_images()[0].get_array()
+    assert drawn.shape[:2] == (3 * 32, 4 * 32)  # tokens at the edge reach beyond the input
+    assert (drawn[75:] == 1).all()
+    assert (drawn[:, 110:] == 1).all()
+    assert "75" not in frame_of(trace).sentence(translator("en"))

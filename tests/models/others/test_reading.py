@@ -167,15 +167,42 @@ def test_pixels_reach_a_token_through_its_windows_only(name: str) -> None:
 @pytest.mark.slow
 def test_every_family_has_a_receptive_field(other: Any) -> None:
     model, size = other
-    for stage in reading.layers_of(model, *size):
+    layers = reading.layers_of(model, *size)
+    strides = reading.family_of(model).strides(model, len(layers))
+    for stage, stride in zip(layers, strides, strict=True):
         layer = stage[-1]
         field = reading.receptive_field(model, image(size), layer, layer.H - 1, layer.W - 1)
         assert field.shape == size
-        stride = size[0] // layer.H
-        assert field[-stride:, -stride:].max() > 0  # what lies under the token itself counts
+        own = field[stride * (layer.H - 1) : stride * layer.H, stride * (layer.W - 1) : stride * layer.W]
+        assert own.max() > 0  # what lies under the token itself counts
         assert not layer.block._forward_hooks
     with pytest.raises(ValueError, match=r"there is no token \(-1, 0\)"):
         reading.receptive_field(model, image(size), layer, -1, 0)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if not name.startswith("maxvit")])
+def test_a_token_stands_for_the_pixels_at_its_place(name: str) -> None:
+    """By gradients of the first map: the square that `strides` says. MaxViT's first blocks see all."""
+    make, size = MODELS[name]
+    torch.manual_seed(0)
+    model = make().eval()
+    layers = reading.layers_of(model, *size)
+    first, stride = layers[0][0], reading.family_of(model).strides(model, len(layers))[0]
+    given: list[torch.Tensor] = []
+    handle = first.block.register_forward_pre_hook(lambda module, args: given.append(args[0]))
+    pixels = image(size).requires_grad_()
+    model(pixels)
+    handle.remove()
+    tokens = first.tokens(given[0])
+    beyond = 3 if name.startswith("pvt") else 0  # its patches overlap
+    for row, col in ((0, 0), (first.H - 1, first.W - 1), (first.H // 2, first.W // 3)):
+        (field,) = torch.autograd.grad(tokens[row, col].square().sum(), pixels, retain_graph=True)
+        seen = np.argwhere(field[0].abs().sum(0).numpy() > 0)
+        low = stride * np.array([row, col])
+        high = low + stride - 1
+        np.testing.assert_array_equal(seen.min(0), np.maximum(low - beyond, 0))
+        last = low + beyond if beyond else high
+        np.testing.assert_array_equal(seen.max(0), np.minimum(last, np.array(size) - 1))
 
 
 def test_another_threads_forward_is_not_kept() -> None:
@@ -223,7 +250,20 @@ slow = partial(pytest.param, marks=pytest.mark.slow)
         ),
         ("pvt_v2_b2_li", SHORT, (224, 224), "averages the map into 7 x 7 keys"),
         slow("coatnet_nano_rw_224", {}, (224, 224), "blocks of another kind .*CoAtNet"),
-        slow("maxvit_pico_rw_256", {}, (224, 224), "windows of 8 x 8 must divide it evenly"),
+        slow(
+            "maxvit_pico_rw_256",
+            {},
+            (250, 1000),
+            r"no input of 250 x 1000 pixels \(.* windows of 8 x 8 must divide it evenly\); .* is 256 x 1024",
+        ),
+        ("pvt_v2_b0", SHORT, (20, 40), r"\(the reduction is 8; .*\); the nearest size .* is 29 x 40"),
+        (
+            "vit_tiny_patch16_224",
+            {"depth": 1, "dynamic_img_size": True},
+            (100, 200),
+            r"patches are 16 x 16 .*\); the nearest size that it takes is 96 x 192",
+        ),
+        ("twins_svt_small", {"depths": (1, 1, 1, 1)}, (64, 20), "the nearest size that it takes is 64 x 32"),
         slow("vit_tiny_r_s16_p8_224", {}, (224, 224), "makes its tokens with HybridEmbed"),
     ],
 )

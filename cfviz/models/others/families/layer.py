@@ -141,6 +141,23 @@ class Family(ABC):
             ValueError: If the model takes no input of this size, or a layer is of an unknown kind.
         """
 
+    @abstractmethod
+    def strides(self, model: Any, stages: int) -> tuple[int, ...]:
+        """The side of a token of each stage, in pixels; the first token is at the corner of the input."""
+
+    def grain(self, model: Any) -> tuple[int, int]:
+        """What the height and the width of an input must be multiples of, where the model takes several."""
+        return 1, 1
+
+    def smallest(self, model: Any) -> int:
+        """The shortest side of an input, in pixels."""
+        return 1
+
+    def nearest(self, model: Any, height: int, width: int) -> tuple[int, int]:
+        """The size of an input that the model takes, nearest to one that it does not take."""
+        least, sides = self.smallest(model), zip((height, width), self.grain(model), strict=True)
+        return tuple(max(round(side / step), -(-least // step), 1) * step for side, step in sides)  # type: ignore[return-value]
+
     def entry(self, model: Any, stage: int, layer: Layer) -> nn.Module | None:
         """The module from whose input on a batch may be larger than the model's own, before a layer.
 

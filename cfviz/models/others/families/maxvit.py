@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import lcm
 from typing import Any
 
 import torch
@@ -85,6 +86,22 @@ class Maxvit(Family):
             H, W = -(-H // 2), -(-W // 2)
             found.append([layer for block in stage.blocks for layer in self._both(block, H, W)])
         return found
+
+    def strides(self, model: Any, stages: int) -> tuple[int, ...]:
+        """The stem's, doubled in each stage."""
+        return tuple(model.stem.stride * 2 ** (s + 1) for s in range(stages))
+
+    def grain(self, model: Any) -> tuple[int, int]:
+        """What the windows and grids of all stages divide evenly."""
+        strides = self.strides(model, len(model.stages))
+        made = self.layers(model, strides[-1], strides[-1])
+        sides = [
+            [stride * n for n in layer.size]
+            for stride, stage in zip(strides, made, strict=True)
+            for layer in stage
+            if isinstance(layer, PartitionLayer)
+        ]
+        return lcm(*(height for height, _ in sides)), lcm(*(width for _, width in sides))
 
     def _both(self, block: Any, H: int, W: int) -> list[Layer]:
         if type(block) is not maxxvit.MaxxVitBlock:

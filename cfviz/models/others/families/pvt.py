@@ -67,6 +67,19 @@ class Pvt(Family):
             found.append([self._layer(block, H, W) for block in stage.blocks])
         return found
 
+    def strides(self, model: Any, stages: int) -> tuple[int, ...]:
+        """4, 8, 16, 32; patches overlap, and the last ones may reach beyond the input."""
+        return tuple(4 * 2**s for s in range(stages))
+
+    def smallest(self, model: Any) -> int:
+        """Enough for one key of each stage."""
+        ratios = [
+            max(1 if b.attn.sr is None else int(b.attn.sr.stride[0]) for b in s.blocks) for s in model.stages
+        ]
+        return max(
+            stride * (n - 1) + 1 for stride, n in zip(self.strides(model, len(ratios)), ratios, strict=True)
+        )
+
     def entry(self, model: Any, stage: int, layer: Layer) -> nn.Module | None:
         """The stage, which counts its photos."""
         return model.stages[stage]

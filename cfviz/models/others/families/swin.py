@@ -14,7 +14,7 @@ from timm.models import swin_transformer, swin_transformer_v2
 from torch import nn
 from torch.nn import functional as F
 
-from cfviz.geometry.schemes import Scheme, swin_windows
+from cfviz.geometry.schemes import Scheme, SizeError, swin_windows
 
 from .layer import Family, Layer, Off, Terms, heads_of, refuse_size
 
@@ -135,6 +135,9 @@ class Swin(Family):
         embed = model.patch_embed
         if getattr(embed, "strict_img_size", True):
             refuse_size(model, height, width, embed.img_size)
+        elif height % embed.patch_size[0] or width % embed.patch_size[1]:
+            ph, pw = embed.patch_size
+            raise SizeError(f"its patches are {ph} x {pw} pixels, and must divide the input evenly")
         H, W = height // embed.patch_size[0], width // embed.patch_size[1]
         found: list[list[Layer]] = []
         for s, stage in enumerate(model.layers):
@@ -142,6 +145,15 @@ class Swin(Family):
                 H, W = -(-H // 2), -(-W // 2)
             found.append([self._layer(block, H, W) for block in stage.blocks])
         return found
+
+    def strides(self, model: Any, stages: int) -> tuple[int, ...]:
+        """A patch, then twice as much in each stage."""
+        return tuple(model.patch_embed.patch_size[0] * 2**s for s in range(stages))
+
+    def grain(self, model: Any) -> tuple[int, int]:
+        """A patch."""
+        height, width = model.patch_embed.patch_size
+        return height, width
 
     def merging(self, model: Any) -> list[np.ndarray]:
         """By place among 2 x 2 tokens; the norm's scale counts where it comes before the weights."""

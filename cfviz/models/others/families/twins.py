@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from timm.models import twins
 from torch import nn
 from torch.nn import functional as F
 
-from cfviz.geometry.schemes import Scheme, twins_global, twins_local
+from cfviz.geometry.schemes import Scheme, SizeError, twins_global, twins_local
 
 from .layer import Family, Layer, Terms, heads_of
 from .pvt import ReducedLayer
@@ -68,8 +69,22 @@ class Twins(Family):
         found: list[list[Layer]] = []
         for embed, blocks in zip(model.patch_embeds, model.blocks, strict=True):
             H, W = H // embed.patch_size[0], W // embed.patch_size[1]
+            if not (H and W):
+                raise SizeError("a stage would have no token")
             found.append([self._layer(block, H, W) for block in blocks])
         return found
+
+    def strides(self, model: Any, stages: int) -> tuple[int, ...]:
+        """The patches of all stages up to this one; pixels beyond the last whole patch are in no token."""
+        return tuple(
+            prod(embed.patch_size[0] for embed in model.patch_embeds[: s + 1]) for s in range(stages)
+        )
+
+    def smallest(self, model: Any) -> int:
+        """Enough for one token of the last stage, and one key of each."""
+        strides = self.strides(model, len(model.blocks))
+        ratios = [max(getattr(block.attn, "sr_ratio", 1) for block in stage) for stage in model.blocks]
+        return max(stride * ratio for stride, ratio in zip(strides, ratios, strict=True))
 
     def entry(self, model: Any, stage: int, layer: Layer) -> nn.Module | None:
         """None: the model counts its photos at its input."""

@@ -12,7 +12,7 @@ from timm.layers import Attention, PatchEmbed
 from timm.models import vision_transformer
 from torch import nn
 
-from cfviz.geometry.schemes import Scheme, vit
+from cfviz.geometry.schemes import Scheme, SizeError, vit
 
 from .layer import Family, Layer, Terms, heads_of, refuse_size
 
@@ -63,8 +63,20 @@ class Vit(Family):
             )
         if not model.dynamic_img_size:
             refuse_size(model, height, width, embed.img_size)
-        H, W = -(-height // embed.patch_size[0]), -(-width // embed.patch_size[1])
+        elif not embed.dynamic_img_pad and (height % embed.patch_size[0] or width % embed.patch_size[1]):
+            ph, pw = embed.patch_size
+            raise SizeError(f"its patches are {ph} x {pw} pixels, and must divide the input evenly")
+        H, W = embed.dynamic_feat_size((height, width))
         return [[self._layer(model, block, H, W) for block in model.blocks]]
+
+    def strides(self, model: Any, stages: int) -> tuple[int, ...]:
+        """A patch."""
+        return (model.patch_embed.patch_size[0],) * stages
+
+    def grain(self, model: Any) -> tuple[int, int]:
+        """A patch."""
+        height, width = model.patch_embed.patch_size
+        return height, width
 
     def _layer(self, model: Any, block: Any, H: int, W: int) -> Layer:
         attn = getattr(block, "attn", None)
