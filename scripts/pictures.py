@@ -30,11 +30,13 @@ PAGES = {  # name -> address, seconds to let the figure settle
     "blocks": "lab?photo=worms-cathedral&lang=en&open=known",
     "dense": "dense?lang=en&net=semantic_fpn_crossformer_nano&scene=4&row=130&col=110&held=1&show=4",
     "similar": f"attention?{DOG}&open=similar&similar=3,0.9643,0.1786",
+    "timm": f"attention?{DOG}&timm=swin_tiny_patch4_window7_224&t_row=54&t_col=30&t_held=1",
     "brush": f"lab?{DOG}&do=none&brush=mean-rect-830.0-1000.400",
 }
 FROM = {
     "dense": ".dn",
     "brush": ".br",
+    "timm": ".cf >> nth=1",  # the second figure of attention on its page
     "parts": ".lp",
     "blocks": ".rd",
 }  # name -> what the picture begins with, where the page's head would fill half of it

@@ -11,7 +11,7 @@ from cfviz.training.cli import add_lda, size_of
 from cfviz.words import LANGUAGES
 
 from .arguments import add_forward, add_model
-from .opening import open_photo, open_placed
+from .opening import is_timm, open_photo, open_placed, open_timm
 from .output import note
 
 
@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("photo", metavar="PHOTO", help="an image file, or gallery:ID for a bundled photo")
     parser.add_argument("--out", required=True, metavar="FILE", help="the HTML file to write")
-    add_model(parser)
+    add_model(parser, "; or timm's name of a Swin, Swin V2, Twins, PVT v2, MaxViT or ViT")
     add_forward(parser)
     add_lda(parser)
     parser.add_argument(
@@ -56,13 +56,13 @@ def _report(args: argparse.Namespace) -> int:
     check_target(args.out, "--out")
     survey = open_survey(args.survey) if args.survey else None
     image = open_photo(args.photo).brushed(args.brush)
-    model = open_placed(args)
-    size = size_of(args, model)
+    timms = is_timm(args.model)
+    model = open_timm(args) if timms else open_placed(args)
     trace = inspect(
         image,
         model,
-        size,
-        report.WATCH,
+        args.size if timms else size_of(args, model),
+        () if timms else report.WATCH,
         device=args.device,
         dtype=args.dtype,
         mode=args.mode,
@@ -71,7 +71,7 @@ def _report(args: argparse.Namespace) -> int:
     photo = recognised(image.sha256)
     weights = model.provenance
     said = args.weights or (None if args.model in (None, *VARIANTS) else args.model)
-    given = {"random": "none", "bundled": None}.get(weights.source, said)
+    given = args.weights if timms else {"random": "none", "bundled": None}.get(weights.source, said)
     origin = report.Origin(photo.typed if photo else shown(args.photo), photo.id if photo else None, given)
     with replacing(args.out) as part:
         part.write_text(

@@ -8,8 +8,11 @@ from typing import Any
 from cfviz import point_names
 from cfviz.analysis.attention_measures import HeadMeasures, head_measures
 from cfviz.analysis.rollout import Paths, rollout_of
+from cfviz.figures.plots.lab import head_name
+from cfviz.models.others.ablation import Part
 from cfviz.models.others.reading import family_of
 from cfviz.trace import Trace
+from cfviz.words import translator
 
 
 def heads(trace: Trace) -> Iterator[tuple[int, int, HeadMeasures]]:
@@ -50,3 +53,13 @@ def rollout(trace: Trace, model: Any, stage: int, block: int, row: int, col: int
     return rollout_of(
         trace.schemes, lambda s, b: trace[point_names.attention(s, b)], taps, stage, block, row, col
     )
+
+
+def part_name(part: Part, lang: str) -> str:
+    """Name a part that can be switched off, in the reader's language: "1.2 head 3", "all shifts"."""
+    t = translator(lang)
+    if part.stage is None:
+        return t(f"attention.others_off_all_{part.kind}")
+    words = {f"part_{kind}": t(f"lab.part_{kind}", n="{n}") for kind in ("head", "bias")}
+    words["part_shift"] = t("attention.others_off_shift")
+    return head_name(words, part.kind, part.stage, part.block, part.index)

@@ -1,5 +1,32 @@
-"""A session as one HTML file that opens offline."""
+"""A session as one HTML file that opens offline, for a CrossFormer or a model of timm."""
 
-from .page import ADDRESS, WATCH, Origin, html
+from typing import Any
+
+from cfviz.measured.survey import Survey
+from cfviz.trace import Trace
+
+from . import others, page
+from .page import ADDRESS, WATCH, Origin
 
 __all__ = ["ADDRESS", "WATCH", "Origin", "html"]
+
+
+def html(
+    trace: Trace,
+    model: Any,
+    origin: Origin,
+    lang: str = "en",
+    parts: bool | None = None,
+    survey: Survey | None = None,
+    operations: bool | None = None,
+) -> str:
+    """Build the report of a CrossFormer (see `page.html`) or of a model of timm (see `others.html`).
+
+    Raises:
+        ValueError: As they do; and if a survey or operations are asked for of a model of timm.
+    """
+    if not trace.schemes:
+        return page.html(trace, model, origin, lang, parts, survey, operations)
+    if survey is not None or operations:
+        raise ValueError(f"{trace.model} is one of timm's models: surveys and operations are of CrossFormers")
+    return others.html(trace, model, origin, lang, parts)

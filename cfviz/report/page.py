@@ -139,6 +139,23 @@ def html(
     if survey is not None:
         session["command"] += " --survey survey.safetensors"
         figures.append((web.SURVEY, survey_figure(survey, lang)))
+    body = _body(
+        trace,
+        session,
+        t,
+        class_names(model, lang),
+        [f.host for f, _ in figures],
+        lang,
+        {"survey": "" if survey is None else facts_of(survey, lang)}
+        | ({"operations": said_of(found, lang)} if session["operations"] else {}),
+    )
+    return assembled(trace, session, body, figures, lang)
+
+
+def assembled(
+    trace: Trace, session: Mapping[str, Any], body: str, figures: Sequence[tuple[Any, bytes]], lang: str
+) -> str:
+    """The whole file: a body with empty boxes, the figures that fill them, the numbers of the session."""
     blanks = {
         "LANG": escape(lang),
         "TITLE": escape(f"cfviz: {trace.photo}"),
@@ -149,16 +166,7 @@ def html(
             "report/report.css",
             *dict.fromkeys(sheet for figure, _ in figures for sheet in figure.sheets),
         ),
-        "BODY": _body(
-            trace,
-            session,
-            t,
-            class_names(model, lang),
-            [f.host for f, _ in figures],
-            lang,
-            {"survey": "" if survey is None else facts_of(survey, lang)}
-            | ({"operations": said_of(found, lang)} if session["operations"] else {}),
-        ),
+        "BODY": body,
         "SESSION": json.dumps(session, ensure_ascii=False).replace("<", "\\u003c"),
         "FIGURES": web.together(figures),
         "COPY": web.element("report/main.js", "run(document);"),
@@ -185,7 +193,8 @@ def session_facts(trace: Trace, model: CrossFormer, origin: Origin, lang: str = 
             "size": list(trace.size), "mode": trace.settings["mode"], "dtype": trace.dtype,
             "device": trace.device, "group_size": _plain_value(trace.settings["group_size"]),
             "interval": _plain_value(trace.settings["interval"]), "lda": trace.settings["lda"], "lang": lang,
-            "centre": list(_centre(trace)), **({"strokes": strokes} if (strokes := _strokes(trace)) else {}),
+            "centre": list(centre_of(trace)),
+            **({"strokes": strokes} if (strokes := strokes_of(trace)) else {}),
         },
         "framing": frame_of(trace).sentence(translator(lang)),
         "seconds": trace.seconds,
@@ -224,21 +233,21 @@ def reproducing_command(trace: Trace, origin: Origin, lang: str) -> str:
     parts = ["python", "-m", "cfviz", "report", origin.path, "--model", trace.model]
     parts += ["--weights", origin.weights] if origin.weights else []
     parts += ["--size", size_code(trace.size), "--dtype", trace.dtype, "--mode", str(trace.settings["mode"])]
-    if (centre := _centre(trace)) != CENTRE:
+    if (centre := centre_of(trace)) != CENTRE:
         parts += ["--centre", centre_code(centre)]
-    parts += ["--brush", strokes] if (strokes := _strokes(trace)) else []
+    parts += ["--brush", strokes] if (strokes := strokes_of(trace)) else []
     parts += ["--lda", str(trace.settings["lda"])] if _form_is_stated(trace, origin) else []
     return " ".join(
         quote(part) for part in [*parts, "--device", trace.device, "--lang", lang, "--out", "report.html"]
     )
 
 
-def _centre(trace: Trace) -> Centre:
+def centre_of(trace: Trace) -> Centre:
     """Where the photo was cropped."""
     return cast(Centre, trace.settings.get("centre", CENTRE))
 
 
-def _strokes(trace: Trace) -> str:
+def strokes_of(trace: Trace) -> str:
     """What was painted over the input, as in a link; empty if nothing was."""
     return str(trace.settings.get("strokes", ""))
 
@@ -258,13 +267,13 @@ def app_link(trace: Trace, origin: Origin, lang: str) -> str:
     usual = {"dtype": "float32", "mode": "crop", "centre": centre_code(CENTRE)}
     query = {"model": trace.model, "size": size_code(trace.size), "lang": lang}
     query |= {"photo": origin.photo or "", "dtype": trace.dtype, "mode": str(trace.settings["mode"])}
-    query |= {"centre": centre_code(_centre(trace))}
+    query |= {"centre": centre_code(centre_of(trace))}
     query |= {"lda": "whole"} if trace.settings["lda"] == "whole" else {}
     if not query["photo"]:
         query["centre"] = usual["centre"]  # it belongs to the photo
     missing = [*lost_settings(trace, origin), *(name for name in usual if query[name] == usual[name])]
     query = {name: value for name, value in query.items() if name not in missing}
-    strokes = _strokes(trace)
+    strokes = strokes_of(trace)
     page, query = ("lab", query | {"brush": strokes}) if strokes else ("attention", query)
     return f"{origin.address.rstrip('/')}/{page}?{urlencode(query)}"
 
@@ -282,13 +291,13 @@ def notebook_code(trace: Trace, origin: Origin) -> str:
         f", {name}={value!r}"
         for name, value, usual in (
             ("dtype", trace.dtype, "float32"), ("mode", trace.settings["mode"], "crop"),
-            ("centre", _centre(trace), CENTRE),
+            ("centre", centre_of(trace), CENTRE),
             ("device", trace.device, None),
         )
         if value != usual
     )  # fmt: skip
     more += f", lda={trace.settings['lda']!r}" if _form_is_stated(trace, origin) else ""
-    strokes = _strokes(trace)
+    strokes = strokes_of(trace)
     photo = f"cfviz.load_image({origin.path!r}).brushed({strokes!r})" if strokes else repr(origin.path)
     return f"""import cfviz
 from cfviz.report import WATCH
@@ -351,11 +360,11 @@ def _body(
     note = escape(t["parts_look"].format(n=len(session["parts"])))
     parts = [
         f'<h1>{escape(trace.photo or "cfviz")}</h1><p class="rp-lede">{escape(t["lede"])}</p>{warn}',
-        f'<div class="rp-top"><img alt="{escape(t["crop"])}" src="{_png(trace)}">',
+        f'<div class="rp-top"><img alt="{escape(t["crop"])}" src="{png_uri(trace)}">',
         (
-            _no_answer(lang)
+            no_answer(lang)
             if not trace.weights.predicts
-            else _answers(session, t, labels, about_answer(trace, labels, translator(lang)), lang)
+            else answers_table(session, t, labels, about_answer(trace, labels, translator(lang)), lang)
         )
         + "</div>",
         *(
@@ -367,18 +376,19 @@ def _body(
         ),
         f'<h2>{escape(t["parts"])}</h2><p class="rp-note">{note}</p>{ranks}' if ranks else "",
         f"<h2>{escape(t['heads'])}</h2><details><summary>{escape(t['heads_look'])}</summary>",
-        _heads(session, t) + "</details>",
+        heads_table(session, t) + "</details>",
         f"<h2>{escape(t['made'])}</h2>{_facts(session, t)}",
-        f"<h2>{escape(t['again'])}</h2>{_again(session, t)}",
+        f"<h2>{escape(t['again'])}</h2>{again(session, t)}",
     ]
     return "\n".join(parts)
 
 
-def _no_answer(lang: str) -> str:
+def no_answer(lang: str) -> str:
+    """In place of an answer: why there is none."""
     return f'<div><p class="rp-note">{escape(translator(lang)("answer.random"))}</p></div>'
 
 
-def _answers(
+def answers_table(
     session: Mapping[str, Any], t: Mapping[str, str], labels: Sequence[str], line: str, lang: str
 ) -> str:
     """The likeliest classes, what is known about the first, and a list of all classes."""
@@ -394,7 +404,8 @@ def _answers(
     return f'<div><table class="rp-answers">{rows}</table>{notes}{known}</div>'
 
 
-def _heads(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
+def heads_table(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
+    """Every head's measures as a table."""
     names = ("stage", "block", "kind", "head", "distance", "entropy")
     head = "".join(f"<th>{escape(t[name])}</th>" for name in names)
     rows = "".join(
@@ -426,7 +437,8 @@ def _facts(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
     return f'<table class="rp-facts">{lines}</table><p class="rp-note">{escape(t["flops_note"])}</p>'
 
 
-def _again(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
+def again(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
+    """The command, the code and the link that lead here."""
     blocks = "".join(
         f'<div class="rp-code"><header><span>{escape(t[name])}</span><button type="button" data-copy '
         f'data-copied="{escape(t["copied"])}">{escape(t["copy"])}</button></header>'
@@ -451,7 +463,8 @@ def _carried(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
     return f'<div class="rp-note"><p>{escape(t["link_lost"])}</p><ul>{lines}</ul></div>'
 
 
-def _png(trace: Trace) -> str:
+def png_uri(trace: Trace) -> str:
+    """The pixels that the model saw."""
     out = io.BytesIO()
     assert trace.crop is not None
     trace.crop.convert("RGB").save(out, "PNG")

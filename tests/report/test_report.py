@@ -182,7 +182,7 @@ def test_the_report_says_what_its_link_cannot_restore(
     change = {**change, "settings": {**trace.settings, **change.get("settings", {})}}
     trace = replace(trace, **change)
     origin = report.Origin("german-shepherd.jpg", "german-shepherd")
-    page = report._again({**report.session_facts(trace, model, origin, lang)}, section_words("report", lang))
+    page = report.again({**report.session_facts(trace, model, origin, lang)}, section_words("report", lang))
     words, query = (
         section_words("report", lang),
         dict(parse_qsl(urlsplit(report.app_link(trace, origin, lang)).query)),

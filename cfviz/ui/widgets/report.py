@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import streamlit as st
 
 from cfviz import report
 from cfviz.data.samples import sample
+from cfviz.report import others
 from cfviz.run import inspect
+from cfviz.trace import Trace
 from cfviz.ui.compute import models
 from cfviz.ui.context import Context
 from cfviz.ui.session import state
@@ -21,6 +25,24 @@ def origin(ctx: Context) -> report.Origin:
     return report.Origin(
         path, None if own else ctx.settings.photo, models.weights_argument(ctx.model), _address()
     )
+
+
+def show_other_report(ctx: Context, trace: Trace, model: Any, weights: str | None, at: others.Place) -> None:
+    """Offer a report on a model of timm and the chosen photo; it is made on a click.
+
+    Args:
+        ctx: The page.
+        trace: Its attention on the photo.
+        model: The model.
+        weights: The value for `--weights`; None for timm's.
+        at: The token that is looked at: stage, block, row, column.
+    """
+    where, lang = replace(origin(ctx), weights=weights), ctx.lang
+    st.download_button(
+        ctx.t("report.save"), lambda: others.html(trace, model, where, lang, at=at).encode(),
+        "cfviz-report-timm.html", "text/html", icon=":material/description:", on_click="ignore",
+        help=ctx.t("report.save_help"), key="report.save.timm", type="tertiary",
+    )  # fmt: skip
 
 
 def _address() -> str:

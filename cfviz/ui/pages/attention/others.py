@@ -27,6 +27,7 @@ from cfviz.ui.session.state import OWN, Settings
 from cfviz.ui.widgets import weights
 from cfviz.ui.widgets.chart import show_hint
 from cfviz.ui.widgets.figure import about_to_appear, committed, living_figure
+from cfviz.ui.widgets.report import show_other_report
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import scientific, together
 
@@ -227,6 +228,10 @@ def _figure(ctx: Context, chosen: Chosen, trace: Trace) -> None:
     )
     take_away(ctx, "others", code=code)
     s = ctx.settings
+    if trace.labels:
+        given = "your-file.safetensors" if chosen.own else (None if chosen.file else "none")
+        at = (here["stage"], here["block"], here["row"], here["col"])
+        show_other_report(ctx, trace, _model(chosen, s), given, at)
     subject = others_measures.OtherSubject(chosen.title, opened, trace, lambda: _model(chosen, s), source)
     others_measures.show_heads(ctx, subject, here)
     others_measures.show_dependence(ctx, subject, here)

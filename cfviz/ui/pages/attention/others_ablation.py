@@ -8,8 +8,9 @@ import numpy as np
 import streamlit as st
 
 from cfviz.analysis.lab import answer_changes, by_magnitude
-from cfviz.figures.plots.lab import LIMIT, change_bars, head_name
+from cfviz.figures.plots.lab import LIMIT, change_bars
 from cfviz.figures.plots.predictions import top_bars
+from cfviz.measured.others import part_name
 from cfviz.models.others.ablation import Part, effects, from_url, parts
 from cfviz.models.others.reading import layers_of
 from cfviz.run import class_names, prepared_for
@@ -30,6 +31,7 @@ SHOWN = 3  # classes before and after
 OFF_CODE = """
 import cfviz
 from cfviz.data.samples import sample
+from cfviz.measured.others import part_name
 from cfviz.models.others.ablation import from_url, switched_off
 from cfviz.models.others.opening import {opener}
 from cfviz.models.others.reading import layers_of
@@ -46,6 +48,7 @@ import numpy as np
 from cfviz.analysis.lab import answer_changes
 from cfviz.data.images import load_image
 from cfviz.data.samples import sample
+from cfviz.measured.others import part_name
 from cfviz.models.others.ablation import effects, parts
 from cfviz.models.others.opening import {opener}
 from cfviz.models.others.reading import layers_of
@@ -96,18 +99,9 @@ def _choose(ctx: Context, there: list[Part]) -> list[str]:
     st.session_state[key] = list(dict.fromkeys(word for word in kept.split("_") if word in words))
     return st.multiselect(
         ctx.t("attention.others_off"), list(words), key=key, placeholder=ctx.t("attention.others_off_choose"),
-        format_func=lambda word: part_name(ctx, words[word]), help=ctx.t("attention.others_off_help"),
+        format_func=lambda word: part_name(words[word], ctx.lang), help=ctx.t("attention.others_off_help"),
         on_change=lambda: ctx.put(t_off="_".join(st.session_state[key])),
     )  # fmt: skip
-
-
-def part_name(ctx: Context, part: Part) -> str:
-    """A part's name in the reader's language: "1.2 head 3", "all shifts"."""
-    if part.stage is None:
-        return ctx.t(f"attention.others_off_all_{part.kind}")
-    words = {f"part_{kind}": ctx.t(f"lab.part_{kind}", n="{n}") for kind in ("head", "bias")}
-    words["part_shift"] = ctx.t("attention.others_off_shift")
-    return head_name(words, part.kind, part.stage, part.block, part.index)
 
 
 def _answers(
@@ -171,7 +165,7 @@ def _ranking(
     moved, probs, winners = answer_changes(after, before)
     points = 100 * (probs - was)
     order = by_magnitude(points)[:LIMIT]
-    titles = [part_name(ctx, every[i]) for i in order]
+    titles = [part_name(every[i], ctx.lang) for i in order]
     fields = {
         "n": len(every), "best": titles[0], "turned": int((winners != first).sum()),
         "label": short_name(names[first]),
