@@ -12,6 +12,8 @@ from playwright.sync_api import expect
 from cfviz.data.brush import paint, read
 from cfviz.data.images import load_image, prepare
 from cfviz.run import inspect
+from cfviz.words import translator
+from tests.conftest import settle, soon
 
 pytestmark = pytest.mark.browser
 SIZE = 64
@@ -83,6 +85,48 @@ def test_painting_changes_the_prediction_and_undoing_restores_it(page: Any) -> N
     page.locator(".br").get_by_role("button", name="Clear").click()
     page.wait_for_url("**brush=none*", timeout=30_000)
     assert logits(page) == before
+
+
+def test_undoing_is_not_taken_back_by_a_click_that_came_with_the_link_of_before(
+    app: Any, open_page: Any
+) -> None:
+    """The browser learns of a new link late on a slow line or a busy machine; the stroke came back."""
+    page, held, line = open_page(app.url("learn", room="test", lang="en")), [], {}
+
+    def route(socket: Any) -> None:
+        server = line["server"] = socket.connect_to_server()
+        socket.on_message(server.send)
+        server.on_message(lambda told: held.append(told) if "late" in line else socket.send(told))
+        line["socket"] = socket
+
+    page.route_web_socket(re.compile("_stcore/stream"), route)
+    page.goto(app.url("lab", lang="en", size=SIZE, photo="german-shepherd", open="brush", do="none"))
+    page.locator(".br[data-ready]").wait_for(timeout=60_000)
+    canvas = page.locator(".br-left canvas")
+    canvas.press("Enter")
+    page.wait_for_url("**brush=mean-rect*", timeout=30_000)
+    page.locator(".br:not([data-waits])").wait_for()
+    settle(page)
+    line["late"] = True
+    canvas.press("Control+z")
+    soon(
+        page, lambda: any(b"brush=none" in told for told in held), True
+    )  # undone; nobody has told the browser
+    page.get_by_role("button", name=translator("en")("common.view_input")).click()
+    soon(page, lambda: any(b"pixels=input" in told for told in held), True)
+    del line["late"]
+    for told in held:
+        line["socket"].send(told)
+    page.wait_for_url("**pixels=input*", timeout=30_000)
+    assert stroke_of(page) == "none"
+    page.locator(".br:not([data-waits])").wait_for()
+    undo, redo = (page.locator(".br").get_by_role("button", name=name) for name in ("Undo", "Redo"))
+    expect(undo).to_be_disabled()
+    redo.click()
+    page.wait_for_url("**brush=mean-rect*", timeout=30_000)
+    expect(redo).to_be_disabled()
+    page.keyboard.press("Control+z")  # it kept the keyboard
+    page.wait_for_url("**brush=none*", timeout=30_000)
 
 
 def test_the_keyboard_paints_rectangles_and_copies(page: Any) -> None:

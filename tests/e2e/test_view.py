@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -109,4 +110,56 @@ def test_every_view_of_a_page_fits_a_projector(app: App, open_page: Open, name: 
             settle(page)
             soon(page, lambda: page.evaluate(OUTSIDE), [0, 0, 0])
     parts = page.locator("[data-cf-figure]:not([data-cf-away])")
-    assert parts.count() == (name not in ("predict", "study"))
+    assert parts.count() == (name != "predict")
+
+
+def turned(page: Any) -> int:
+    """Go through all views of a page or a step, each of which must fit; return how many there are."""
+    place = page.locator(".tools .place")
+    for number in range(1, 20):
+        settle(page)
+        soon(page, lambda: page.evaluate(OUTSIDE)[:2], [0, 0])
+        found = re.search(r"View (\d+) of (\d+)", place.inner_text())
+        if found is None or found[1] == found[2]:
+            break
+        press(page, "PageDown")
+        expect(place).to_contain_text(f"View {number + 1} of ")
+    return number
+
+
+PARTS = """() => ["say", "figure", "ask"].filter((one) => {
+  const part = document.querySelector(`.st-key-cf-${one}`);
+  return part && getComputedStyle(part.parentElement).display !== "none";
+})"""
+
+
+def test_a_step_that_is_too_high_for_a_projector_is_divided(app: App, open_page: Open) -> None:
+    """Measured before: 79 to 453 px to scroll; and 133 px once this question was answered."""
+    page = open_page(app.url("learn", lang="en", present=1, lesson=5, step=4), width=1280, height=720)
+    page.locator(".dn[data-ready]").wait_for(state="attached", timeout=60_000)
+    soon(page, lambda: page.evaluate(PARTS), ["say", "ask"])
+    assert turned(page) == 2
+    assert page.evaluate(PARTS) == ["figure"]
+    press(page, "PageDown")
+    page.wait_for_url("**step=5**")
+    page.goto(app.url("learn", lang="en", present=1, lesson=2, step=3))
+    settle(page)
+    soon(page, lambda: page.evaluate(PARTS), ["say", "figure", "ask"])
+    page.get_by_test_id("stRadioOption").first.click()
+    page.locator(".st-key-learn-check button").click()
+    page.locator('.st-key-cf-ask [data-testid="stAlert"]').wait_for()
+    soon(page, lambda: page.evaluate(PARTS), ["figure", "ask"])  # the verdict is in sight
+    soon(page, lambda: page.evaluate(OUTSIDE)[:2], [0, 0])
+
+
+def test_what_is_in_open_sections_is_shown_view_by_view(app: App, open_page: Open) -> None:
+    """A presenter saw no chart of a section, and had to scroll by up to 1,431 px."""
+    link = app.url("position_bias", lang="en", present=1, open="made.learning")
+    page = open_page(link, width=1280, height=720)
+    page.locator(".pb").nth(2).wait_for(state="attached", timeout=60_000)
+    assert turned(page) == 3 + 2 + 3
+    page.goto(app.url("attention", lang="en", present=1, open="heads"))
+    page.locator('[data-cf-figure] [data-testid="stDataFrame"]').wait_for(state="attached", timeout=60_000)
+    assert turned(page) == 3 + 2
+    expect(page.get_by_test_id("stDataFrame")).to_be_visible()
+    expect(page.get_by_test_id("stPlotlyChart")).to_be_hidden()

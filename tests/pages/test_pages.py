@@ -116,7 +116,7 @@ def test_a_notice_on_a_link_stays_when_a_result_draws_the_page_again() -> None:
 
         from cfviz.ui.session import state
 
-        settings, notes = state.current(state.Settings(), ["crossformer_nano"], ["cat"])
+        settings, notes = state.current(state.Settings(), ["crossformer_nano"], ["cat"], "lab")
         state.write_link(settings, "lab")
         for note in notes:
             st.info(note.key)
@@ -128,6 +128,35 @@ def test_a_notice_on_a_link_stays_when_a_result_draws_the_page_again() -> None:
     app.query_params["model"] = "nope"
     assert len(app.run().info) == 1
     assert not app.run().info, "the next run is the reader's own"
+
+
+def test_a_click_with_the_link_of_before_takes_nothing_back() -> None:
+    """A click that came while the browser had yet to learn of the new link undid the choice before it."""
+
+    def script() -> None:
+        import streamlit as st
+
+        from cfviz.ui.session import state
+
+        settings, _ = state.current(state.Settings(), ["crossformer_nano"], ["cat", "dog"], "lab")
+        state.write_link(settings, "lab")
+        st.button("dog", on_click=lambda: (state.change(photo="dog"), state.put_extra("lab", do="new")))
+        st.button("click")
+        st.markdown(f"{settings.photo} {state.extra('lab', 'do', '', lambda _: True)}")
+
+    app = AppTest.from_function(script)
+    app.query_params.update({"photo": "cat", "do": "old"})
+    before = dict(app.run().query_params)
+    assert app.markdown[0].value == "cat old"
+    after = dict(app.button[0].click().run().query_params)
+    assert app.markdown[0].value == "dog new"
+    app.query_params.clear()
+    app.query_params.update(before)  # still in the browser when the reader clicked
+    assert app.button[1].click().run().markdown[0].value == "dog new"
+    assert dict(app.query_params) == after
+    app.run()  # from now on, it has the new link
+    app.query_params.update(before)
+    assert app.run().markdown[0].value == "cat old", "the reader followed a link to it"
 
 
 @pytest.mark.slow

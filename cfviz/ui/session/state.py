@@ -5,6 +5,9 @@ to the URL in language-neutral codes, so that a link restores them in a private 
 would leave out a value that equals its default (so a link would change meaning whenever a default does) and
 would write translated labels. This module therefore keeps session and URL in step itself, by one rule:
 *a value in the URL that we did not write wins, otherwise the session does*.
+
+A browser learns of a new link a little later, and until then sends an earlier one with everything that the
+reader clicks. That is no choice of the reader's, unless he went back in the browser's history: it is ignored.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from cfviz.framing import CENTRE, Centre, Size, as_pair, centre_code, parse_centre, parse_size, size_code
 from cfviz.options import DTYPES, LDA, MODES
@@ -27,9 +31,11 @@ PIXELS = ("photo", "input")  # what figures draw a photo from: the original, or 
 AS_TRAINED = "as trained"  # long distance attention in the form that the weights need
 OWN = "own-"  # one of the reader's own photos: a link can name it but not carry it
 
+MOST_LINKS = 50  # that a browser may be behind
 _WHOLE = re.compile("-?[0-9]{1,16}")
 MOST = 2**53 - 1  # largest number in a link: beyond it arithmetic is inexact, and eventually fails
 _SETTINGS, _WRITTEN, _EXTRAS = "cfviz.settings", "cfviz.written", "cfviz.extras"
+_LINKS = "cfviz.links"  # that the browser may still send: the last one it is known to have, and later ones
 _NOTES = "cfviz.notes"  # on the link, at the last run
 _REDRAWN = "cfviz.redrawn"  # the page runs again by itself
 _DRAWN = "cfviz.drawn"  # page and settings of the last result on the screen
@@ -168,25 +174,43 @@ def _one_of(allowed: Iterable[str]) -> Callable[[str], str]:
     return parse
 
 
-def current(base: Settings, models: Iterable[str], photos: Iterable[str]) -> tuple[Settings, list[Note]]:
+def current(
+    base: Settings, models: Iterable[str], photos: Iterable[str], page: str
+) -> tuple[Settings, list[Note]]:
     """The settings of this run: the session's, overridden by any URL value that we did not write.
+
+    What concerns the page alone (a stage, a head, a token) is adopted, too; `extra` returns it.
 
     Args:
         base: The settings a new session starts from before its link is read.
         models: Names of the models on offer.
         photos: Ids of the photos on offer.
+        page: The page's name.
     """
     stored: Settings = st.session_state.get(_SETTINGS, base)
     written: dict[str, str] = st.session_state.get(_WRITTEN, {})
-    query = st.query_params.to_dict()
-    stated = {k: v for k, v in query.items() if k in SHARED and written.get(k) != v}
+    query = _link_of_browser()
+    news = {name: value for name, value in query.items() if written.get(name) != value}
+    stated = {name: value for name, value in news.items() if name in SHARED}
     if "photo" in stated and "centre" in query:
         stated["centre"] = query["centre"]
     settings, notes = read(stated, stored, models, photos)
     if st.session_state.pop(_REDRAWN, False):
         notes = [*st.session_state.get(_NOTES, []), *notes]
     st.session_state.update({_SETTINGS: settings, _NOTES: notes})
+    put_extra(page, **{name: value for name, value in news.items() if name not in SHARED})
     return settings, notes
+
+
+def _link_of_browser() -> dict[str, str]:
+    """The parameters of the link that came with this run; none if there is a later one it did not know."""
+    query = st.query_params.to_dict()
+    links: list[dict[str, str]] = st.session_state.get(_LINKS, [])
+    ctx = get_script_run_ctx(suppress_warning=True)
+    back = ctx is not None and ctx.is_history_navigation
+    late = query in links[:-1] and not back
+    st.session_state[_LINKS] = links[links.index(query) :] if late else [query]
+    return {} if late else query
 
 
 def outdated(page: str, settings: Settings) -> bool:
@@ -236,16 +260,11 @@ def write_link(settings: Settings, page: str) -> None:
     query = settings.query() | {name: text for name, text in _extras(page).items() if text}
     if st.query_params.to_dict() != query:
         st.query_params.from_dict(query)
+    links = st.session_state.setdefault(_LINKS, [])
+    if not links or links[-1] != query:
+        links.append(query)
+        del links[:-MOST_LINKS]
     st.session_state[_WRITTEN] = query
-
-
-def adopt_extras(page: str) -> None:
-    """Adopt from the URL the choices that concern this page alone (a stage, a head, a token)."""
-    written: dict[str, str] = st.session_state.get(_WRITTEN, {})
-    own = _extras(page)
-    for name, value in st.query_params.to_dict().items():
-        if name not in SHARED and written.get(name) != value:
-            own[name] = value
 
 
 def extra(page: str, name: str, default: Any, allowed: Callable[[Any], bool] | Iterable[Any]) -> Any:

@@ -35,14 +35,14 @@ export class BrushFigure {
     Object.assign(this, { header, id: header.id, t: named(header.strings) });
     if (spoken !== this.spoken) this.build();
     this.spoken = spoken;
-    const latest = seq >= this.seq; // Python has seen all that was painted here
-    if (latest) {
+    // Python has seen all that was painted here
+    if (seq >= this.seq) {
       this.seq = seq;
       this.text = strokes;
       this.remember();
     }
     this.applyTheme();
-    if (!fresh) return this.photo && this.settle(latest); // a stroke that changed no pixel
+    if (!fresh) return this.photo && this.settle(seq); // a stroke that changed no pixel
     this.maps = header.stages.map((one) => ({
       ...one,
       before: array(one.before),
@@ -55,15 +55,15 @@ export class BrushFigure {
       if (this.id !== header.id) return; // a later message came first
       this.photo = photo;
       this.table();
-      this.settle(latest);
+      this.settle(this.header.start.seq);
       this.layOut();
       this.root.dataset.ready = "";
     });
   }
 
   /** The pixels shown are those of the model; nothing is marked any more unless more was painted since. */
-  settle(latest) {
-    if (latest) {
+  settle(seq) {
+    if (seq >= this.seq) {
       this.pending = null;
       delete this.root.dataset.waits;
     }
@@ -132,6 +132,7 @@ export class BrushFigure {
     this.undo = button(t.undo, () => this.go(-1), t.undo_help);
     this.redo = button(t.redo, () => this.go(1), t.redo_help);
     this.clear = button(t.clear, () => {
+      if (!this.text) return;
       this.pending = null;
       this.change("");
     });
@@ -388,9 +389,10 @@ export class BrushFigure {
     const focused = canvas.getRootNode().activeElement === canvas;
     if (this.keyed && focused) this.frame(pen, this.box);
     if (this.source) this.ring(pen, this.source, 30);
-    this.undo.disabled = !this.steps?.has(-1);
-    this.redo.disabled = !this.steps?.has(1);
-    this.clear.disabled = !this.text;
+    // not disabled: a button that is loses the keyboard, and the next Ctrl+Y would go to the lab's board
+    this.undo.ariaDisabled = !this.steps?.has(-1);
+    this.redo.ariaDisabled = !this.steps?.has(1);
+    this.clear.ariaDisabled = !this.text;
   }
 
   at([x, y]) {

@@ -40,11 +40,16 @@ export class Frame {
     if (this.drawRequest) return;
     this.drawRequest = requestAnimationFrame(() => {
       this.drawRequest = null;
-      if (!this.root.clientWidth) return;
-      this.draw();
-      this.point();
-      this.root.dataset.ready = "";
+      this.layOut();
     });
+  }
+
+  /** Draw now: a presenter's deck measures the figure next. */
+  layOut() {
+    if (!this.root.clientWidth) return;
+    this.draw();
+    this.point();
+    this.root.dataset.ready = "";
   }
 
   point() {}

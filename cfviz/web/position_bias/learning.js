@@ -177,13 +177,15 @@ export class LearningPart extends Frame {
     });
     const solid = el(
       "div.pb-learned",
-      {},
+      { "data-slide": 2 },
       el("h4", {}, t.solid),
       this.solid.canvas,
       el("p.note", {}, t.solid_note),
     );
     this.twinSolidName = el("h4");
-    const twinSolid = el("div.pb-learned", {}, this.twinSolidName, this.twinSolid.canvas);
+    const twinSolid = el("div.pb-learned", { "data-slide": 2 }, this.twinSolidName, this.twinSolid.canvas);
+    const maps = this.maps();
+    for (const one of [maps, this.scaleBar.root, this.note]) one.dataset.slide = 1;
     root.append(
       el(
         "div.bar",
@@ -197,15 +199,23 @@ export class LearningPart extends Frame {
       el("div.bar.pb-playbar", {}, this.play, this.slider),
       el(
         "div.body",
-        {},
-        el("div.left", {}, this.maps(), this.scaleBar.root, this.note, ...(this.twins ? [solid] : [])),
+        { "data-slide": "1 2" },
+        el("div.left", {}, maps, this.scaleBar.root, this.note, ...(this.twins ? [solid] : [])),
         el(
           "div.right",
           {},
-          el("div.readout", {}, this.now, this.known, this.facts, this.twinFacts, this.value),
+          el(
+            "div.readout",
+            { "data-slide": 1 },
+            this.now,
+            this.known,
+            this.facts,
+            this.twinFacts,
+            this.value,
+          ),
           el(
             "div.pb-sections",
-            {},
+            { "data-slide": 2 },
             el("div", {}, el("h4", {}, t.learning_top1), this.top1),
             el("div", {}, el("h4", {}, this.spreadName), this.strength),
           ),
@@ -214,7 +224,7 @@ export class LearningPart extends Frame {
       ),
       el(
         "section",
-        {},
+        { "data-slide": 3 },
         el("div.title", {}, el("h4", {}, t.all_blocks), el("span.note", {}, t.learning_all)),
         this.all,
       ),

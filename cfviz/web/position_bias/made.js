@@ -37,14 +37,14 @@ export class MadePart extends Part {
       el("div.bar", {}, ...this.place.boxes, this.choices.raw.box, el("span.gap"), this.takeaway()),
       el(
         "section",
-        {},
+        { "data-slide": 1 },
         el("div.title", {}, el("h4", {}, t.flow), el("span.note", {}, t.flow_note)),
         this.where,
         this.flow,
       ),
       el(
         "section",
-        {},
+        { "data-slide": 2 },
         el("div.title", {}, el("h4", {}, t.spread), el("span.note", {}, t.spread_note)),
         el("div.bar.pb-playbar", {}, this.play, this.slider, this.line),
         this.row,

@@ -1,7 +1,7 @@
 // The tools beside the title of every page: what photos are drawn from, and the whole screen for a presenter,
 // whose keys turn the views of a page, then the pages; in lessons, the steps.
 
-import { begin, position, show, TURNED, turn } from "../deck/deck.js";
+import { begin, position, refresh, show, TURNED, turn } from "../deck/deck.js";
 import { el } from "../shared/markup.js";
 import { onPage } from "../shared/mount.js";
 import { rove } from "../shared/near.js";
@@ -103,10 +103,13 @@ function open(box, first) {
   // What is above a figure, and the window, may change its size later.
   const page = document.querySelector('[data-testid="stMain"]');
   const watcher = new ResizeObserver(() => tools.data.present && show());
+  const guests = new MutationObserver(() => tools.data.present && refresh());
+  if (page) guests.observe(page, { childList: true, subtree: true });
   for (const one of page ? [page, ...page.querySelectorAll(".stMainBlockContainer")] : [])
     watcher.observe(one);
   tools.close = () => {
     watcher.disconnect();
+    guests.disconnect();
     window.removeEventListener(TURNED, tell);
     document.removeEventListener("fullscreenchange", changed);
     document.removeEventListener("keydown", pressed);

@@ -15,8 +15,7 @@ def script() -> None:
     from cfviz.ui.session import state
     from cfviz.ui.widgets.section import opens, section, shown
 
-    settings = state.Settings()
-    state.adopt_extras("lab")
+    settings, _ = state.current(state.Settings(), [], [], "lab")
     state.write_link(settings, "lab")
     ctx = Context("lab", lambda key, **_: key, "en", theme("light"), settings)
     known = opens(ctx, "one"), opens(ctx, "two", ("at",))  # before they are drawn
