@@ -16,6 +16,7 @@ const deck = (window[TURNED] ??= {
 });
 const GAP = 18; // pixels that stay free below a figure
 const LATER = [300, 1000]; // ms after which a figure has its question and its photo
+const SOME = 100; // pixels: a figure that is lower has not been drawn yet
 const TRIES = 3;
 const LEAST = 0.4; // of its size: the smallest that a figure gets
 const CHARTS = ["stPlotlyChart", "stImage", "stDataFrame"]
