@@ -27,7 +27,7 @@ def answer(headers: list[tuple[bytes, bytes]], body: bytes = PAGE, **asked: Any)
         sent.append(message)
 
     scope = {
-        "type": "http", "method": "GET",
+        "type": "http", "method": "GET", "path": asked.get("path", "/"),
         "headers": [(b"accept", asked.get("accept", b"text/html")), (b"accept-encoding", b"gzip")],
     }  # fmt: skip
     asyncio.run(first.FirstStyles(app)(scope, None, send))  # type: ignore[arg-type]
@@ -41,6 +41,13 @@ def test_a_page_gets_the_styles_and_its_new_length() -> None:
     assert headers[b"content-length"] == b"%d" % len(body)
     assert not {b"etag", b"last-modified"} & set(headers), "a browser must not keep it under Streamlit's mark"
     assert b"accept-encoding" not in asked, "a compressed page could not be written into"
+
+
+def test_a_page_that_begins_with_a_chart_asks_for_its_code_at_once() -> None:
+    """Its first figure waited for the page's run, and only then for 4 MB of code."""
+    told = [(b"content-type", b"text/html")]
+    assert b"/PlotlyChart." in answer(told, path="/app/predict")[1]
+    assert b"/PlotlyChart." not in answer(told, path="/attention")[1]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ for them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,20 @@ EARLY = (  # of Streamlit's own scripts, those that every page needs; what it no
     "ButtonGroup", "WidgetLabel",
 )  # fmt: skip
 
+OWN = {"predict": ("PlotlyChart", "ImageList")}  # what the first figure of a page is drawn with
 
-def _scripts() -> str:
-    """Links that make a browser load the scripts of `EARLY` beside Streamlit's main script."""
+
+def _scripts(early: Sequence[str]) -> str:
+    """Links that make a browser load some scripts beside Streamlit's main script."""
     folder = Path(file_util.get_static_dir()) / "static" / "js"
-    names = [path.name for name in EARLY for path in sorted(folder.glob(f"{name}.*.js"))]
+    names = [path.name for name in early for path in sorted(folder.glob(f"{name}.*.js"))]
     return "".join(f'<link rel="modulepreload" crossorigin href="./static/js/{name}">' for name in names)
 
 
 # Within `:root`, so that our styles win over Streamlit's, which follow them.
 CSS = f"{web.text('shell/first.css')} :root {{ {web.text('shell/style.css')} }}"
-STYLE = f"{_scripts()}<style>{CSS}</style></head>".encode()
+STYLE = f"{_scripts(EARLY)}<style>{CSS}</style></head>".encode()
+SCRIPTS = {f"/{page}": _scripts(names).encode() for page, names in OWN.items()}
 VALIDATORS = (b"etag", b"last-modified", b"content-length")  # of the page without the styles
 
 
@@ -73,7 +76,8 @@ class FirstStyles:
             else:
                 body += message.get("body", b"")
                 if not message.get("more_body", False):
-                    page = body.replace(b"</head>", STYLE, 1)
+                    own = next((more for end, more in SCRIPTS.items() if scope["path"].endswith(end)), b"")
+                    page = body.replace(b"</head>", own + STYLE, 1)
                     kept = [one for one in start["headers"] if one[0].lower() not in VALIDATORS]
                     await send({**start, "headers": [*kept, (b"content-length", b"%d" % len(page))]})
                     await send({"type": "http.response.body", "body": page})

@@ -44,7 +44,7 @@ from cfviz.ui.session import forms
 __all__ = [
     "AMPLITUDE", "ATTENTION", "BRUSH", "COMPARE", "CROP", "DENSE", "EMBEDDING", "GROUPING", "HOME", "LAB",
     "OPERATIONS", "PARTS", "PICKER", "POSITION_BIAS", "READING", "SIMILAR", "SURVEY", "Component",
-    "about_to_appear", "committed", "drive", "follow_up", "living_figure", "move_to",
+    "about_to_appear", "committed", "drive", "follow_later", "follow_up", "living_figure", "move_to",
 ]  # fmt: skip
 
 
@@ -129,7 +129,26 @@ def follow_up(data: bytes, *, name: str) -> None:
         data: `Packed.data` of a part "stage", packed under the same name.
         name: The figure's name.
     """
-    _follower()(key=f"{name}-rest", data=data, height=1)
+    _follower()(key=f"{name}-rest", data=data, height=1, on_asked_change=_nothing)
+
+
+@st.fragment
+def follow_later(name: str, source: str, make: Callable[[], bytes]) -> None:
+    """Send the figure called `name` what takes longer than itself, once the browser has it and asks for more.
+
+    The page's own run ends without it; the browser asks by itself, and then this alone runs.
+
+    Args:
+        name: The figure's name.
+        source: What the figure shows; something else is asked for anew.
+        make: Computes the message.
+    """
+    key = f"cfviz.asked.{name}"
+    data = make() if st.session_state.get(key) == source else {"ask": source}
+    _follower()(
+        key=f"{name}-rest", data=data, height=1,
+        on_asked_change=lambda: st.session_state.update({key: source}),
+    )  # fmt: skip
 
 
 def move_to(name: str, **to: Any) -> None:

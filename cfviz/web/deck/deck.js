@@ -12,7 +12,7 @@ const deck = (window[TURNED] ??= {
   whole: false, // a page of steps
   page: null,
   at: 0,
-  step: ["say figure ask"], // the views of the step on show
+  step: [], // the views of the step on show
 });
 const GAP = 18; // pixels that stay free below a figure
 const LATER = [300, 1000]; // ms after which a figure has its question and its photo
@@ -152,7 +152,9 @@ function showFigure() {
 function showStep() {
   const address = new URLSearchParams(window.location.search);
   const id = `${address.get("lesson")}.${address.get("step")}`;
-  if (id !== deck.id) Object.assign(deck, { id, at: 0, told: false });
+  if (id !== deck.id) Object.assign(deck, { id, at: 0, told: false, step: DIVIDED[0] });
+  const drawn = [...deck.figures.values()].some(({ root }) => root.offsetHeight > SOME);
+  if (!drawn && deck.step.length === 1) return lay(DIVIDED[0][0]); // its figure is on its way
   deck.step =
     DIVIDED.find((views) => views.every((view) => view === "figure" || fits(view))) ?? DIVIDED.at(-1);
   const told = Boolean(document.querySelector('.st-key-cf-ask [data-testid="stAlert"]'));

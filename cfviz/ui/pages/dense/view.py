@@ -30,8 +30,16 @@ from cfviz.ui.session.plain import plain
 from cfviz.ui.session.state import DEFAULT_PHOTO
 from cfviz.ui.shell.view import send_original
 from cfviz.ui.widgets.answer import show_known
-from cfviz.ui.widgets.chart import let_the_browser_paint, show_hint
-from cfviz.ui.widgets.figure import DENSE, about_to_appear, committed, follow_up, living_figure, move_to
+from cfviz.ui.widgets.chart import show_hint
+from cfviz.ui.widgets.figure import (
+    DENSE,
+    about_to_appear,
+    committed,
+    follow_later,
+    follow_up,
+    living_figure,
+    move_to,
+)
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import figure_words, together, translator
 
@@ -211,10 +219,9 @@ def show_figure(ctx: Context, subject: DenseSubject) -> None:
     show_hint(_look(ctx, subject))
     st.caption(_honest(ctx, subject, here, plain))
     DENSE.show(packed.at(begin).data, name=NAME, on_commit=commit)
-    if fresh:  # another photo too: what its scores rest on takes longer than the answer
-        let_the_browser_paint()
     send_original(_original(subject.source, subject), "dense.original")
-    follow_up(packed_reasons(subject.source, subject), name=NAME)
+    # What the scores rest on takes longer than the answer.
+    follow_later(NAME, subject.source, partial(packed_reasons, subject.source, subject))
     of = held(here)
     mine = answer.reason_for(subject.source, of, subject) if of and subject.explainable else ()
     name = f"{NAME}.held"
