@@ -128,12 +128,17 @@ class Theme:
         """Give a plotly figure this theme's layout, on top of its annotations, shapes and pictures.
 
         It does the same as `update_layout` in a tenth of the time; that one visits every key by its path.
+        Parts are set one by one: a whole layout would have plotly check its own template again, for 10 ms.
 
         Args:
             figure: A plotly figure; changed in place.
             **changes: Replace the theme's own settings, at every depth.
         """
-        figure.layout = _merged(figure.layout.to_plotly_json(), self.layout(**changes))
+        now = figure.layout
+        for name, value in self.layout(**changes).items():
+            there = isinstance(value, dict) and name in now  # a second axis may not be
+            both = there and hasattr(now[name], "to_plotly_json")
+            now[name] = _merged(now[name].to_plotly_json(), value) if both else value
 
 
 # An axis in per cent, of values times 100: plotly's own format writes 25% where all texts write 25 %.

@@ -26,7 +26,7 @@ PIXEL = {
 }
 BOX = {"net": "retinanet_crossformer_nano", "scene": "0", "box": "0", "held": "1", "threshold": "10"}
 TIMES = re.compile(
-    rb"\"seconds\": [\d.e-]+|[\d.]+(?: |\xc2\xa0)ms"
+    rb"\"seconds\": [\d.e-]+|[\d.]+(?: |\xc2\xa0)ms|\d+\xc2\xa0% of the time"
 )  # a report says how long its forward took
 WITHOUT = ("compare", "position_bias")  # that compute nothing on a click
 PAGES: list[tuple[str, dict[str, str]]] = [

@@ -144,6 +144,11 @@ def shown(name: str, photo: str) -> tuple[int, ...] | None:
     if found == "own":
         net = own()[name]
         return shown_classes(_digests()[photo], recorded(net), net.num_classes)
+    return _shown(name, found, photo)
+
+
+@lru_cache(maxsize=512)  # every page asks for all photos of the gallery, three times
+def _shown(name: str, found: Source, photo: str) -> tuple[int, ...] | None:
     dataset = model_card(name)["dataset"] if found == "bundled" else "imagenet-1k"
     return shown_classes(_digests()[photo], Provenance(found, dataset=dataset), DATASETS[dataset])
 

@@ -148,7 +148,7 @@ function showFigure() {
   if (now) shrink(now[0], all.get(now[0]).root);
 }
 
-/** A step of a lesson in the fewest views that fit; once its question is answered, the one with the verdict. */
+/** A step of a lesson in the fewest views that fit; once it is answered, the view with the verdict. */
 function showStep() {
   const address = new URLSearchParams(window.location.search);
   const id = `${address.get("lesson")}.${address.get("step")}`;

@@ -1,5 +1,5 @@
-// A component without a face: hands a figure blocks that its first, short message left for later. What has yet
-// to be computed it asks for.
+// A component without a face: hands a figure blocks that its first, short message left for later. What has
+// yet to be computed it asks for.
 
 import { decode } from "./payload.js";
 

@@ -113,7 +113,7 @@ def show_embedding(ctx: Context, subject: EmbeddingSubject) -> None:
     EMBEDDING.show(data, name=NAME, on_commit=commit)
     if appears:
         chart.let_the_browser_paint()
-    take_away(ctx, "shares", code=shown_code.shares(ctx), table=_table(subject))
+    take_away(ctx, "shares", code=shown_code.shares(ctx), table=lambda: _table(subject))
 
 
 def _table(subject: EmbeddingSubject) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
