@@ -56,7 +56,7 @@ look();
 GIVEN = """
 document.addEventListener('change', ({ target }) => {
   if (target.id !== 'own') return;
-  const [given, before] = [performance.now(), document.querySelector('.figure').dataset.photo];
+  const [given, before] = [performance.now(), document.querySelector('.figure')?.dataset.photo];
   window.took = null;
   const look = () => document.querySelector(`.figure[data-photo^="own-"]:not([data-photo="${before}"])`)
     ? requestAnimationFrame(() => { window.took = performance.now() - given; })

@@ -13,12 +13,13 @@ from .output import note, one_line
 def add(commands: Any) -> None:
     """Add the command."""
     text = (
-        "Write the figures as static files for any web server, with no server of ours behind them: the whole "
-        "model, grouping, attention, embedding, position bias and lessons, in both languages, on the photos "
-        "of the gallery. Takes 40 seconds on two quiet cores, and says how much a first visit to every page "
-        "loads at most; other photos and stages load when they are chosen. Readers can also open photos of "
-        "their own, on which their browser runs the model. That takes onnxruntime-web, fetched from npm once,"
-        " and the packages of cfviz[onnx]; where either is missing, the site is made without and says so."
+        "Write the figures as static files for any web server, with no server of ours behind them: the "
+        "whole model, grouping, attention, embedding, position bias and lessons, in both languages, on the "
+        "photos of the gallery. Takes about 40 seconds on two cores with nothing else to do, longer beside "
+        "other work, and says how much a first visit to every page loads at most; other photos and stages "
+        "load when they are chosen. Readers can also open photos of their own, on which their browser runs "
+        "the model. That takes onnxruntime-web, fetched from npm once, and the packages of cfviz[onnx]; "
+        "where either is missing, the site is made without and says so."
     )
     parser = commands.add_parser("site", help="write the figures as a static web site", description=text)
     parser.add_argument(

@@ -391,6 +391,9 @@ def test_a_photo_stays_in_the_browser_until_it_is_forgotten(visit: Visitor) -> N
     expect(page.locator("#own-said")).to_contain_text(
         re.compile(r"took \d+\xa0ms on the processor \(WebAssembly\)")
     )
+    told = page.wait_for_function("() => document.documentElement.dataset.graphics").json_value()
+    tried = any(name.startswith("webgpu/") for name, _ in visit.sent)
+    assert tried == (told != "none"), "its program comes only where there is a graphics processor"
     before, mine = page.evaluate(LOGITS_NOW), page.locator('.figure[data-photo^="own-"]')
     page.get_by_role("link", name=t("common.page_embedding"), exact=True).click()
     page.wait_for_url("**/embedding.html")
