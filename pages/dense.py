@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cfviz.ui import start
-from cfviz.ui.pages.dense import view
+from cfviz.ui import section, start
+from cfviz.ui.pages.dense import computes, view
 from cfviz.ui.widgets.picker import show_picker
 
 ctx = start("dense")
@@ -12,3 +12,4 @@ subject = view.choose_subject(ctx)
 view.show_figure(ctx, subject)
 view.show_footer(ctx, subject)
 view.show_attention(ctx, subject)
+section(ctx, "computes", computes.show_computes, ctx, subject)

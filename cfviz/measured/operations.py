@@ -1,4 +1,4 @@
-"""What a forward on a photo computes and how long it takes, for the lab, Python and notebooks."""
+"""What a forward on a photo computes and how long it takes, for pages, Python and notebooks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from cfviz.figures.live.answer import operations as live
 from cfviz.figures.live.message import Cell
 from cfviz.framing import CENTRE, Centre, Size
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.dense.model import DenseModel
+from cfviz.models.dense.pipeline import fit
+from cfviz.models.dense.variants import DENSE
+from cfviz.models.factory import create_model
 from cfviz.models.probes.operations import PASSES, Operations, operations
 from cfviz.run import load, name_of
 from cfviz.words import figure_words, percent, quantity, together, translator, unbroken
@@ -25,8 +29,18 @@ def figure(found: Operations, lang: str) -> bytes:
 
 
 def sentence(found: Operations, lang: str) -> str:
-    """Say where the time goes, of a CrossFormer."""
+    """Say where the time goes, of a CrossFormer or of a detector or segmenter with one inside."""
     stages, t = found.stages, translator(lang)
+    parts = {one.path[0]: one.seconds for one in found.root.children}
+    if "backbone" in parts:
+        whole = found.root.seconds
+        heads = sum(seconds for name, seconds in parts.items() if name.endswith("_head"))
+        shares = {"backbone": parts["backbone"], "neck": parts.get("neck", 0.0), "heads": heads}
+        shares["attend"] = found.root.sum_of("attend")
+        return t(
+            "operations.answer_dense",
+            **{name: percent(seconds / whole, 0) for name, seconds in shares.items()},
+        )
     most = max(range(len(stages)), key=lambda s: stages[s].seconds)
     shares = {"share": stages[most].seconds / found.root.seconds, "attend": found.share("attend")}
     mlp = found.share("mlp")
@@ -85,31 +99,38 @@ class MeasuredOperations(Cell):
 
     title: ClassVar[str] = live.TITLE
     found: Operations
-    model: CrossFormer
+    model: CrossFormer | DenseModel
 
     def page(self, lang: str = "en") -> str:
         height, width = self.found.size
-        facts = unbroken(f"{name_of(self.model)}, {quantity(f'{height} × {width}', 'px')}.")
+        if isinstance(self.model, DenseModel):
+            name = str(self.model.pretrained_cfg["architecture"])
+        else:
+            name = name_of(self.model)
+        facts = unbroken(f"{name}, {quantity(f'{height} × {width}', 'px')}.")
         said = (sentence(self.found, lang).replace("**", ""), how_measured(self.found, lang))
         return live.html(figure(self.found, lang), lang, together(facts, *said))
 
 
 def measure_operations(
     image: Any,
-    model: str | CrossFormer = "crossformer_nano",
+    model: str | CrossFormer | DenseModel = "crossformer_nano",
     size: Size | None = None,
     passes: int = PASSES,
     mode: str = "crop",
     centre: Centre = CENTRE,
+    sides: tuple[int, int] | None = None,
 ) -> MeasuredOperations:
     """Record and time the operations of a model's forward on a photo.
 
     Args:
         image: As in `cfviz.inspect`.
-        model: A variant whose weights come with cfviz, or a CrossFormer in eval mode.
-        size: Side of the input in pixels, or (height, width); by default the model's own.
+        model: A variant whose weights come with cfviz, or a model in eval mode: a CrossFormer, a
+            detector or a segmenter.
+        size: Side of a CrossFormer's input in pixels, or (height, width); by default the model's own.
         passes: How many passes to time, at least 3.
-        mode, centre: How the photo is fitted to the input, as in `cfviz.inspect`.
+        mode, centre: How the photo is fitted to a CrossFormer's input, as in `cfviz.inspect`.
+        sides: Most pixels of the long and the short side of a detector's or segmenter's input.
 
     Raises:
         ValueError: If the model is no CrossFormer or cannot take the photo, or there are too few passes.
@@ -119,13 +140,22 @@ def measure_operations(
         >>> [(stage.path, stage.seconds) for stage in measured.found.stages]
     """
     photo = image if isinstance(image, Photo) else load_image(image)
-    net = load(model) if isinstance(model, str) else model
+    net = _opened(model)
+    if isinstance(net, DenseModel):
+        fitted = fit(photo.image, net.task, sides or net.sides)
+        return MeasuredOperations(operations(net, fitted.tensor[0], passes), net)
     if not isinstance(net, CrossFormer):
         raise ValueError(
-            f"the model is a {type(net).__name__}; expected a CrossFormer. For any other model, call "
-            "cfviz.models.probes.operations.operations with its input"
+            f"the model is a {type(net).__name__}; expected a CrossFormer, a detector or a segmenter. For "
+            "any other model, call cfviz.models.probes.operations.operations with its input"
         )
     if net.in_chans != 3:
         raise ValueError(f"the model takes {net.in_chans} channels; expected 3, as photos have")
     seen = prepare(photo, net.img_size if size is None else size, mode, centre=centre)
     return MeasuredOperations(operations(net, seen.tensor, passes), net)
+
+
+def _opened(model: str | CrossFormer | DenseModel) -> CrossFormer | DenseModel:
+    if not isinstance(model, str):
+        return model
+    return create_model(model) if model in DENSE else load(model)

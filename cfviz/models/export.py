@@ -54,7 +54,7 @@ def export_onnx(
     """
     copied, H, W = _copied(model, size)
     shape = (batch or 2, copied.in_chans, H, W)
-    program = _exported(copied, shape, [OUTPUT], dynamic=not batch)
+    program = exported(copied, shape, [OUTPUT], dynamic=not batch)
     return _kept(
         program, Path(path), model, copied, [(n, *shape[1:]) for n in ((batch,) if batch else (1, 3))]
     )
@@ -82,7 +82,7 @@ def export_watched(model: CrossFormer, path: str | PathLike[str], size: Size = 2
     """
     copied, H, W = _copied(model, size)
     watched, shape = _Watched(copied, (H, W)).eval(), (1, copied.in_chans, H, W)
-    _kept(_exported(watched, shape, watched.names), Path(path), model, copied, [shape])
+    _kept(exported(watched, shape, watched.names), Path(path), model, copied, [shape])
 
 
 class _Watched(nn.Module):
@@ -128,8 +128,8 @@ def _copied(model: CrossFormer, size: Size) -> tuple[CrossFormer, int, int]:
     return deepcopy(model).to("cpu", torch.float32), H, W
 
 
-def _exported(model: nn.Module, shape: tuple[int, ...], outputs: list[str], dynamic: bool = False) -> Any:
-    """A model as an ONNX program for inputs of a shape, or for any number of photos."""
+def exported(model: nn.Module, shape: tuple[int, ...], outputs: list[str], dynamic: bool = False) -> Any:
+    """Return a model as an ONNX program for inputs of a shape, or for any number of photos."""
     with torch.no_grad(), quiet():
         return torch.onnx.export(
             model,
@@ -146,7 +146,7 @@ def _kept(
     program: Any, path: Path, model: CrossFormer, copied: CrossFormer, shapes: list[tuple[int, ...]]
 ) -> float:
     """Write a program, unless its logits differ from the model's; returns the largest difference."""
-    program.model.metadata_props.update(_metadata(model))
+    program.model.metadata_props.update(metadata(model))
     with replacing(path) as part:
         program.save(part)
         difference = max(_difference(copied, part, shape) for shape in shapes)
@@ -175,7 +175,7 @@ def check_packages() -> None:
         )
 
 
-def _metadata(model: CrossFormer) -> dict[str, str]:
+def metadata(model: CrossFormer) -> dict[str, str]:
     """Return the metadata of the file: how pixels are normalised, and where the weights come from."""
     cfg: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
     facts = {key: cfg.get(key) for key in ("architecture", "mean", "std")}

@@ -33,7 +33,7 @@ PAGES = (  # all code of `pages/` and `app.py` beyond this package's frame
     "embedding.filters", "embedding.subject", "position_bias.ablation", "position_bias.accuracy",
     "position_bias.answer", "position_bias.learning", "position_bias.own_photos",
     "position_bias.surfaces", "lab.results", "compare.pair", "compare.tables", "learn.page",
-    "study.findings", "study.survey", "dense.view",
+    "study.findings", "study.survey", "dense.computes", "dense.view",
 )  # fmt: skip
 
 

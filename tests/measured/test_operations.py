@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from cfviz.cli import main
 from cfviz.figures.live.message import opened
 from cfviz.measured.operations import as_text, figure, how_measured, measure_operations, sentence
+from cfviz.models.factory import create_model
+from cfviz.models.probes.operations import operations
 from cfviz.words import figure_words, percent
 
 
@@ -52,3 +55,25 @@ def test_the_command_writes_the_operations_of_the_first_photo(tmp_path: Path, ca
     assert "passes" in capsys.readouterr().err
     assert main(["predict", "gallery:coffee", "--operations", str(tmp_path / "o.txt")]) == 2
     assert "expected the name of a .json or .csv file" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["semantic_fpn_crossformer_nano", "retinanet_crossformer_nano"])
+def test_detectors_and_segmenters_are_measured_with_their_backbone(name: str, tmp_path: Path) -> None:
+    measured = measure_operations("gallery:coffee", name, passes=3, sides=(96, 64))
+    found = measured.found
+    assert found.size == (64, 96)
+    assert len(found.stages) == 4
+    parts = {one.path[0]: one for one in found.root.children}
+    backbone = operations(create_model("crossformer_nano"), torch.zeros(3, 64, 96), 3)
+    assert [one.macs for one in found.stages] == [one.macs for one in backbone.stages]
+    assert parts["backbone"].macs == sum(one.macs for one in found.stages)
+    assert parts["neck"].macs > 0
+    for lang in ("en", "zh-Hant"):
+        assert percent(parts["backbone"].seconds / found.root.seconds, 0) in sentence(found, lang)
+    assert name in measured.page()
+    out = tmp_path / "o.json"
+    task = "segment" if name.startswith("semantic") else "detect"
+    assert main([task, "gallery:coffee", "--model", name, "--sides", "96x64", "--operations", str(out)]) == 0
+    assert json.loads(out.read_text("utf-8"))["size"] == [64, 96]
+    assert main([task, "gallery:coffee", "--model", name, "--operations", str(tmp_path / "o.txt")]) == 2

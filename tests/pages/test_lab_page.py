@@ -194,7 +194,7 @@ def test_what_the_model_computes_is_measured_and_its_onnx_file_is_offered() -> N
 def test_missing_packages_of_an_onnx_file_are_named_in_the_readers_language(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cfviz.ui.pages.lab.computes.missing_packages", lambda: ["onnx", "onnxscript"])
+    monkeypatch.setattr("cfviz.ui.figures.operations.missing_packages", lambda: ["onnx", "onnxscript"])
     app = measured(page(open="computes", do="none", size="64", lang="zh-Hant"))
     assert any("ONNX 檔還需要這些套件：`pip install onnx onnxscript`" in one.value for one in app.caption)
     assert not any("ONNX" in str(one.proto) for one in app.get("download_button"))

@@ -11,7 +11,17 @@ from cfviz.jobs import write
 from cfviz.words import translator
 
 from ..output import print_table
-from .common import add_dense, each_photo, finish, open_dense, out_folder, print_remark, stem
+from .common import (
+    add_dense,
+    check_operations,
+    each_photo,
+    finish,
+    open_dense,
+    out_folder,
+    print_remark,
+    stem,
+    write_operations,
+)
 
 
 def add(commands: Any) -> None:
@@ -41,6 +51,7 @@ def _score(text: str) -> float:
 
 def _detect(args: argparse.Namespace) -> int:
     folder = out_folder(args)
+    check_operations(args)
     model = open_dense(args.model, args.weights, "detect", args.device)
     if folder:
         folder.mkdir(exist_ok=True)  # once nothing but a photo can be wrong
@@ -73,6 +84,8 @@ def _detect(args: argparse.Namespace) -> int:
             captions = [f"{english[row['index']]} {row['score']:.0%}" for row in rows]
             picture = boxes_over(image, told[0], told[2].tolist(), captions, mask)
             picture.save(folder / f"{stem(name)}.png")
+        if len(results) == 1:
+            write_operations(args, model, photo)
         if not args.json:
             _print(results[-1], len(results) == 1)
             sys.stdout.flush()

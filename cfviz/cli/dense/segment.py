@@ -12,7 +12,17 @@ from cfviz.training.cli import add_scales
 from cfviz.words import translator
 
 from ..output import print_table
-from .common import add_dense, each_photo, finish, open_dense, out_folder, print_remark, stem
+from .common import (
+    add_dense,
+    check_operations,
+    each_photo,
+    finish,
+    open_dense,
+    out_folder,
+    print_remark,
+    stem,
+    write_operations,
+)
 
 
 def add(commands: Any) -> None:
@@ -33,6 +43,7 @@ def add(commands: Any) -> None:
 
 def _segment(args: argparse.Namespace) -> int:
     folder = out_folder(args)
+    check_operations(args)
     model = open_dense(args.model, args.weights, "segment", args.device)
     if folder:
         folder.mkdir(exist_ok=True)  # once nothing but a photo can be wrong
@@ -61,6 +72,8 @@ def _segment(args: argparse.Namespace) -> int:
         if folder:
             label_picture(labels, model.num_classes).save(folder / f"{stem(name)}.png")
             labels_over(image, labels).save(folder / f"{stem(name)}.labelled.png")
+        if len(results) == 1:
+            write_operations(args, model, photo)
         if not args.json:
             _print(results[-1], len(results) == 1)
             sys.stdout.flush()

@@ -136,8 +136,8 @@ class Operations:
 
     @cached_property
     def stages(self) -> tuple[Operation, ...]:
-        """The stages of a CrossFormer; empty for other models."""
-        return tuple(one for one in self.root.children if one.kind == "stage")
+        """The stages of a CrossFormer, also of one inside another model; empty where there is none."""
+        return tuple(one for one in self.root.walk() if one.kind == "stage")
 
     def share(self, kind: str) -> float:
         """The share of the time that operations of one kind take, 0 to 1."""
