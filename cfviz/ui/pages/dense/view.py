@@ -109,7 +109,7 @@ def choose_subject(ctx: Context) -> DenseSubject:
     return subject
 
 
-def _scene(ctx: Context) -> int:
+def scene_of(ctx: Context) -> int:
     """The number of the scene that the link or the session names; 0 for the photo.
 
     Who has chosen nothing yet sees a scene, which is what these models have learned to find things in.
@@ -121,7 +121,7 @@ def _scene(ctx: Context) -> int:
 def _choose_scene(ctx: Context) -> int:
     """The number of the composed scene to show instead of the photo; 0 for the photo."""
     key, t = "w.dense.scene", ctx.t
-    chosen = _scene(ctx)
+    chosen = scene_of(ctx)
     if st.session_state.get(PHOTO, ctx.settings.photo) != ctx.settings.photo:  # the reader chose a photo
         chosen = 0
         ctx.put(scene=0)
@@ -323,7 +323,7 @@ def _code(ctx: Context, subject: DenseSubject, here: dict[str, Any]) -> str:
         imports.insert(0, "import cfviz")
         model = f'cfviz.create_model("{name}", weights={source!r})'
     if subject.truth is not None:
-        photo, opening = "photo", scenes.code(_scene(ctx)) + "\n"
+        photo, opening = "photo", scenes.code(scene_of(ctx)) + "\n"
     left = answer.seen(subject.source, subject).answer.views[here["view"]].without
     found = (BOXES if net.task == "detect" else REGIONS).format(threshold=here["threshold"] / 100)
     code = CODE.format(
