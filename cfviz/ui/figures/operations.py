@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import streamlit as st
-from torch import nn
 
 from cfviz.framing import Size, size_code
 from cfviz.measured.operations import figure, how_measured, sentence
@@ -27,7 +26,7 @@ AGAIN = "cfviz.computes"  # how often this reader has asked for another measurem
 def show_operations(
     ctx: Context,
     key: str,
-    model: nn.Module,
+    model: Any,
     image: Any,
     passes: int,
     code: str,
