@@ -61,6 +61,16 @@ WATCH = (
     *point_names.embeddings(),
 )  # fmt: skip
 ADDRESS = "http://localhost:8501"
+FIGURES = {
+    "attention": web.ATTENTION,
+    "embedding": web.EMBEDDING,
+    "bias": web.POSITION_BIAS,
+    "sum": web.PARTS,
+    "known": web.READING,
+    "amplitude": web.AMPLITUDE,
+    "operations": web.OPERATIONS,
+    "survey": web.SURVEY,
+}  # in the order of the page
 TEMPLATE = Path(__file__).with_suffix(".html")
 
 
@@ -116,29 +126,34 @@ def html(
         session["command"] += " --parts" if parts else " --no-parts"
     wanted = quick(model, trace.size) if parts is None else parts
     session["parts"] = parts_ranking(trace, model, lang) if wanted and trace.weights.trained else []
-    figures = [(web.ATTENTION, attention_message(trace, lang))]
-    if model.patch_embed.projs[0].in_channels == 3:
-        message = embedding_message(trace, model, lang)
-        figures.append((web.EMBEDDING, message))
-    if model.position_bias != "none":
-        message = bias_message(model, lang)
-        figures.append((web.POSITION_BIAS, message))
-    if (summed := sum_message(trace, model, lang)) is not None:
-        figures.append((web.PARTS, summed))
-    if (known := known_message(trace, model, lang)) is not None:
-        figures.append((web.READING, known))
-    if (sizes := amplitude_message(trace, model, lang)) is not None:
-        figures.append((web.AMPLITUDE, sizes))
+    colour = model.patch_embed.projs[0].in_channels == 3
+    messages = {
+        "attention": attention_message(trace, lang),
+        "embedding": embedding_message(trace, model, lang) if colour else None,
+        "bias": bias_message(model, lang) if model.position_bias != "none" else None,
+        "sum": sum_message(trace, model, lang),
+        "known": known_message(trace, model, lang),
+        "amplitude": amplitude_message(trace, model, lang),
+    }
+    session["missing"] = [name for name, message in messages.items() if message is None]
+    session["slow"] = []
+    if parts is not False and not trace.weights.trained:
+        session["missing"].append("parts")
+    elif parts is None and not wanted:
+        session["slow"].append("parts")
     session["operations"] = None
     if quick(model, trace.size) if operations is None else operations:
         found = measured_operations(trace, model)
         session["operations"] = found.as_dict()
-        figures.append((web.OPERATIONS, operations_figure(found, lang)))
+        messages["operations"] = operations_figure(found, lang)
+    elif operations is None:
+        session["slow"].append("operations")
     if operations is not None:
         session["command"] += " --operations" if operations else " --no-operations"
     if survey is not None:
         session["command"] += " --survey survey.safetensors"
-        figures.append((web.SURVEY, survey_figure(survey, lang)))
+        messages["survey"] = survey_figure(survey, lang)
+    figures = [(FIGURES[name], message) for name, message in messages.items() if message is not None]
     body = _body(
         trace,
         session,
@@ -346,16 +361,6 @@ def _body(
     """The page's body, with empty boxes for the figures, named by `hosts`; `more` is said of some."""
     random = session["weights"]["trained"] is None
     warn = f'<p class="rp-warn">{escape(t["random"])}</p>' if random else ""
-    figures = [
-        ("attention", "cf-host"),
-        ("embedding", "em-host"),
-        ("bias", "pb-host"),
-        ("sum", "lp-host"),
-        ("known", "rd-host"),
-        ("amplitude", "am-host"),
-        ("operations", "op-host"),
-        ("survey", "sv-host"),
-    ]
     ranks = ranking_table(session["parts"], labels, t) if session["parts"] else ""
     note = escape(t["parts_look"].format(n=len(session["parts"])))
     parts = [
@@ -370,13 +375,14 @@ def _body(
         *(
             f'<h2>{escape(t[name])}</h2><p class="rp-note">'
             f"{escape(together(t[name + '_look'], more.get(name, '')))}</p>"
-            f'<section><div class="{host}"></div></section>'
-            for name, host in figures
-            if host in hosts
+            f'<section><div class="{figure.host}"></div></section>'
+            for name, figure in FIGURES.items()
+            if figure.host in hosts
         ),
         f'<h2>{escape(t["parts"])}</h2><p class="rp-note">{note}</p>{ranks}' if ranks else "",
         f"<h2>{escape(t['heads'])}</h2><details><summary>{escape(t['heads_look'])}</summary>",
         heads_table(session, t) + "</details>",
+        _left_out(session, t, lang),
         f"<h2>{escape(t['made'])}</h2>{_facts(session, t)}",
         f"<h2>{escape(t['again'])}</h2>{again(session, t)}",
     ]
@@ -402,6 +408,17 @@ def answers_table(
         f'<p class="rp-note">{escape(text)}</p>' for text in (session["framing"], line, t["answers_look"])
     )
     return f'<div><table class="rp-answers">{rows}</table>{notes}{known}</div>'
+
+
+def _left_out(session: Mapping[str, Any], t: Mapping[str, str], lang: str) -> str:
+    """What this report does not have, and why."""
+    why, comma = {"missing": "left_out", "slow": "left_slow"}, translator(lang)("common.comma")
+    lines = [
+        t[key].format(names=comma.join(t[name] for name in session[which]))
+        for which, key in why.items()
+        if session[which]
+    ]
+    return "".join(f'<p class="rp-note">{escape(line)}</p>' for line in lines)
 
 
 def heads_table(session: Mapping[str, Any], t: Mapping[str, str]) -> str:

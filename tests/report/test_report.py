@@ -59,6 +59,31 @@ def test_the_reports_numbers_are_the_traces(model, lang: str) -> None:
 
 
 @pytest.mark.slow
+def test_what_a_report_does_not_have_is_named(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sections that could not be computed, or were too slow, were missing without a word."""
+    monkeypatch.setattr(report, "quick", lambda *_: False)
+    t, random = section_words("report", "en"), create_model("crossformer_nano", weights=None)
+    for net, dtype, missing in (
+        (model, "float32", []),
+        (model, "bfloat16", ["sum", "known", "amplitude"]),
+        (random, "float32", ["sum", "known", "parts"]),
+    ):
+        trace = inspect(PHOTO, net, 64, report.WATCH, dtype=dtype)
+        page = report.html(trace, net, report.Origin(str(PHOTO)))
+        stated = session(page)
+        assert stated["missing"] == missing
+        slow = [name for name in ("parts", "operations") if name not in missing]
+        assert stated["slow"] == slow
+        assert (t["left_out"].format(names=", ".join(t[name] for name in missing)) in page) == bool(missing)
+        assert t["left_slow"].format(names=", ".join(t[name] for name in slow)) in page
+        for name in ("attention", "embedding", "bias", "sum", "known", "amplitude", "parts", "operations"):
+            assert (f"<h2>{t[name]}</h2>" in page) == (name not in (*missing, "parts", "operations"))
+    page = report.html(trace, net, report.Origin(str(PHOTO)), parts=True, operations=False)
+    assert session(page)["missing"] == ["sum", "known", "parts"]
+    assert session(page)["slow"] == []
+
+
+@pytest.mark.slow
 def test_the_notebook_code_gives_the_same_numbers(model, capsys) -> None:
     trace = inspect(PHOTO, model, 160, report.WATCH)
     space: dict = {}
