@@ -55,7 +55,8 @@ def _predict(args: argparse.Namespace) -> int:
     model = open_placed(args)
     size = size_of(args, model)
     names, t = class_names(model, args.lang), translator(args.lang)
-    results, failures = [], []
+    results: list[dict[str, Any]] = []
+    failures: list[dict[str, Any]] = []
     for index, photo in enumerate(args.photos):
         try:
             image = load_image(photo).brushed(args.brush)
@@ -68,8 +69,8 @@ def _predict(args: argparse.Namespace) -> int:
             )
             complain(named(photo, error))
             continue
-        if args.operations and index == 0:
-            _write_operations(args, model, image, size)
+        if args.operations and not results:
+            _write_operations(args, model, photo, image, size)
         shown = frame_of(trace)
         results.append(_result(photo, image, trace, shown, names, args.top))
         if not args.json:
@@ -89,13 +90,13 @@ def _predict(args: argparse.Namespace) -> int:
     return USER_ERROR if failures else 0
 
 
-def _write_operations(args: argparse.Namespace, model: Any, image: Any, size: Any) -> None:
+def _write_operations(args: argparse.Namespace, model: Any, photo: str, image: Any, size: Any) -> None:
     from cfviz.measured.operations import as_text, how_measured, measure_operations  # deferred: PyTorch
 
     measured = measure_operations(image, model, size, mode=args.mode, centre=args.centre).found
     with replacing(args.operations) as path:
         path.write_text(as_text(measured, Path(args.operations).suffix), "utf-8")
-    note(f"{args.operations}: {how_measured(measured, args.lang)}")
+    note(f"{args.operations}: {photo}; {how_measured(measured, args.lang)}")
 
 
 def _result(photo: str, image: Any, trace: Any, shown: Frame, names: list[str], top: int) -> dict[str, Any]:

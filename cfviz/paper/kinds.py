@@ -63,7 +63,7 @@ def grouping(trace: Trace, at: Place, width: str | float) -> Figure:
         width,
         (max(g.Hp for g in both), max(g.Wp for g in both)),
         len(both),
-        facts=facts_line(trace, at),
+        facts=f"Stage {at.stage + 1}; {run_line(trace)}",
     )
     for ax, g in zip(sheet.axes, both, strict=True):
         show_photo(ax, trace.crop, g, 0.55, grey=True)
@@ -140,7 +140,8 @@ def reach(trace: Trace, at: Place, width: str | float) -> Figure:
     blocks = trace.groupings[at.stage][: at.block + 1] if at.block else trace.groupings[at.stage][:4]
     sets = reached([crossformer(one) for one in blocks], row, col, len(blocks))  # blocks + 1, H, W
     titles = [f"{n}: {percent(sets[n].mean(), 0)} of tokens" for n in range(1, len(sets))]
-    facts = f"Tokens that attention brings to token ({row}, {col}) in n blocks. {facts_line(trace, at)}"
+    facts = f"Tokens that attention brings to token ({row}, {col}) in n blocks."
+    facts = f"{facts} Stage {at.stage + 1}; {run_line(trace)}"
     sheet = Sheet(titles, width, (g.H, g.W), min(len(blocks), MOST), facts=facts)
     for n, ax in enumerate(sheet.axes, start=1):
         show_photo(ax, trace.crop, Grouping("sda", g.H, g.W, 1), 0.55, grey=True)

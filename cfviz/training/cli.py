@@ -678,6 +678,7 @@ def _add_probes(subparsers: Any) -> None:
 
 def _probes(args: argparse.Namespace) -> int:
     from . import data, probes
+    from .folder import told
 
     _threads(args)
     out = Path(args.out)
@@ -690,6 +691,8 @@ def _probes(args: argparse.Namespace) -> int:
         size_of(args, model), (args.limit, args.val_limit), args.workers,
         lambda line: print(line, file=sys.stderr, flush=True),
     )  # fmt: skip
+    for kind, what in (("learned", args.data), ("measured", args.val)):
+        print(f"{what}: {told(facts['files'][kind])}", file=sys.stderr)
     said = f"{len(facts['blocks'])} blocks, measured on {facts['measured']:,} photos"
     print(f"{out}: {said}; the card is {out.with_suffix('.md')}", file=sys.stderr)
     return 0

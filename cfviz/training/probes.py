@@ -36,7 +36,7 @@ from cfviz.models.probes.linear import ABOUT, EPS, FORMAT, KINDS
 from cfviz.stats import Z_95
 
 from .data import EvalSet, Marked, Photos, loader
-from .folder import identity, shown
+from .folder import account, identity, shown, told
 from .measure.evaluation import Score, columns_of
 from .ship.export import commit
 
@@ -56,11 +56,13 @@ class Features:
         photo: By the name of a block's point `out`, the mean over the tokens: float32 (n, C).
         token: The same of single tokens, float16 (n, TOKENS, C).
         labels: The class of each photo as a column of the model's output, (n,).
+        files: What became of every file of the folder (see `folder.account`).
     """
 
     photo: dict[str, np.ndarray]
     token: dict[str, np.ndarray]
     labels: np.ndarray
+    files: dict[str, Any]
 
     def of(self, kind: str, block: str, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what a kind of probe learns from: float32 (m, C), and labels (m,)."""
@@ -123,17 +125,20 @@ def features(
             with replacing(part) as path, path.open("wb") as file:
                 np.savez(file, **found)  # type: ignore[arg-type]  # numpy types the keywords as its own
             tell(f"{first + len(mine)} of {len(chosen)} photos")
-        parts.append(part)
-    return _read(parts, columns, _blocks(model))
+        parts.append((part, mine))
+    held, unreadable = _read(parts, ["labels", *(f"{kind} {b}" for kind in KINDS for b in _blocks(model))])
+    photo, token = ({b: held[f"{kind} {b}"] for b in _blocks(model)} for kind in KINDS)
+    return Features(photo, token, columns[held["labels"]], account(photos, chosen, unreadable))
 
 
 @torch.inference_mode()
 def _computed(model: CrossFormer, items: EvalSet, first: int, workers: int) -> dict[str, np.ndarray]:
-    """The features of one part; photos that cannot be read are left out."""
+    """The features of one part, and which of its photos could be read; the others are left out."""
     random = np.random.default_rng((SEED, first))
     rows: dict[str, list[np.ndarray]] = {}
-    blocks = _blocks(model)
+    blocks, readable = _blocks(model), []
     for x, label, fine in loader(Marked(items), workers, batch_size=BATCH):
+        readable.append(fine.numpy())
         if not fine.any():
             continue
         with capture(model, *blocks) as seen:
@@ -154,7 +159,7 @@ def _computed(model: CrossFormer, items: EvalSet, first: int, workers: int) -> d
         raise ValueError(
             "the tokens are not all finite numbers: the weights may come from a run that diverged"
         )
-    return found
+    return {**found, "readable": np.concatenate(readable)}
 
 
 def _blocks(model: CrossFormer) -> list[str]:
@@ -167,16 +172,27 @@ def normalised(tokens: torch.Tensor) -> torch.Tensor:
     return F.layer_norm(tokens, tokens.shape[-1:], eps=EPS)
 
 
-def _read(parts: Sequence[Path], columns: np.ndarray, blocks: Sequence[str]) -> Features:
-    names = ["labels", *(f"{kind} {block}" for kind in KINDS for block in blocks)]
+def _read(
+    parts: Sequence[tuple[Path, np.ndarray]], names: Sequence[str]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Read the arrays of these names, and the indices of the photos that could not be read.
+
+    Raises:
+        ValueError: If a part left out photos and does not say which, as earlier versions did.
+    """
     held: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for part in parts:
+    unreadable = []
+    for part, photos in parts:
         with np.load(part) as file:
             for name in names:
                 held[name].append(file[name])
-    whole = {name: np.concatenate(arrays) for name, arrays in held.items()}
-    photo, token = ({block: whole[f"{kind} {block}"] for block in blocks} for kind in KINDS)
-    return Features(photo, token, columns[whole["labels"]])
+            if "readable" in file:
+                unreadable.append(photos[~file["readable"]])
+            elif len(file["labels"]) < len(photos):
+                raise ValueError(f"{part} does not say which photos it left out; delete it and repeat")
+    return {name: np.concatenate(arrays) for name, arrays in held.items()}, np.concatenate(
+        [*unreadable, np.zeros(0, dtype=int)]
+    ).astype(int)
 
 
 Layer = tuple[torch.Tensor, torch.Tensor]  # weight (classes, C) and bias (classes,)
@@ -288,6 +304,7 @@ def make(
     blocks = list(known.photo)
     facts: dict[str, Any] = {**about, "classes": list(ids), "blocks": blocks, "commit": commit()}
     facts |= {"learned": len(known.labels), "measured": len(held.labels), "tokens": TOKENS}
+    facts |= {"files": {"learned": known.files, "measured": held.files}}
     facts |= {"accuracy": {block: {} for block in blocks}, "penalty": {block: {} for block in blocks}}
     tensors: dict[str, torch.Tensor] = {}
     for block in blocks:
@@ -330,13 +347,21 @@ For each block a linear layer from its tokens, each normalised (a LayerNorm with
 - Measured once, on {facts["measured"]:,} validation photos; chance is {1 / len(facts["classes"]):.1%}. The
   bounds of `token` are those of a mean over photos, since tokens of one photo are not independent
 - Kept in float16, and measured as kept; commit {facts["commit"][:12]}
-
+{_files(facts)}
 | block | photo | 95 % interval | token | 95 % interval |
 |---|---|---|---|---|
 {lines}
 
 A probe shows what could be read from a block by a linear layer, not what the model itself reads from it.
 """
+
+
+def _files(facts: dict[str, Any]) -> str:
+    """The account of both folders; empty for probes of an earlier version, which kept none."""
+    kinds = (("learned", "to learn from"), ("measured", "to measure on"))
+    return "".join(
+        f"- Files {what}: {told(facts['files'][kind])}\n" for kind, what in kinds if "files" in facts
+    )
 
 
 def _share(score: dict[str, Any]) -> str:

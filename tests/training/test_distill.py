@@ -95,3 +95,31 @@ def test_dense_labels_are_logits_and_features_of_each_place(
     assert made[3, 0, 0, 1] == pytest.approx(0.5, abs=2e-3)
     monkeypatch.setattr(teacher, "create_teacher", lambda name: pytest.fail("computed again"))
     np.testing.assert_array_equal(teacher.dense_labels(folder, "toy", out), made)
+
+
+def test_a_resumed_run_learns_the_same_soft_labels(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept in half precision, they were returned in full: a run resumed with others than it began with."""
+
+    class Third(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((1, 2, 3))[:, None] / 3 + torch.arange(1000) / 1000
+
+    monkeypatch.setattr(teacher, "create_teacher", lambda name: (Third(), 16, 0.0, 1.0))
+    folder, out = PhotoFolder(photos), tmp_path / "soft.npy"
+    made = teacher.soft_labels(folder, "toy", out, dtype=torch.float32)
+    assert made.dtype == np.float32
+    np.testing.assert_array_equal(teacher.soft_labels(folder, "toy", out), made)
+
+
+def test_a_teacher_sees_each_channel_as_it_expects_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All three channels got the average of the three means and deviations."""
+    monkeypatch.setattr(teacher.timm, "create_model", lambda name, pretrained: nn.Identity())
+    config = {"input_size": (3, 64, 64), "mean": (0.1, 0.2, 0.3), "std": (1.0, 2.0, 3.0)}
+    monkeypatch.setattr(teacher.timm.data, "resolve_model_data_config", lambda model: config)
+    _, side, mean, std = teacher.create_teacher("toy")
+    assert side == 64
+    assert mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert std.flatten().tolist() == [1, 2, 3]
+    assert mean.shape == std.shape == (3, 1, 1)

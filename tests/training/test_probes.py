@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_photos_come_in_rounds_and_a_higher_limit_goes_on() -> None:
 def test_the_mean_of_tokens_has_bounds_over_photos() -> None:
     tokens = np.zeros((2, 4, 2), np.float16)
     tokens[0, :, 1], tokens[1, :2, 1] = 1, 1  # of the second photo, half are taken for class 1
-    held = probes.Features({}, {"b": tokens}, np.array([1, 0]))
+    held = probes.Features({}, {"b": tokens}, np.array([1, 0]), {})
     weight, bias = torch.tensor([[0.0, 0.0], [0.0, 1.0]]), torch.tensor([0.5, 0.0])
     found = probes.measured(weight, bias, held, "token", "b")
     assert (found["n"], found["value"]) == (2, 0.75)
@@ -83,6 +84,7 @@ def test_the_command_learns_measures_and_resumes(
     assert found.accuracy(0, 0)["n"] == 24
     card = out.with_suffix(".md").read_text("utf-8")
     assert "24 validation photos; chance is 50.0%" in card
+    assert "- Files to measure on: 24 of 24 files used\n" in card
     assert "| 1.1 | 100.0 % |" in card
 
     photo = next((photos / CLASSES[1]).iterdir())
@@ -121,6 +123,31 @@ def test_too_few_photos_and_broken_ones_are_refused_in_a_sentence(
     wrong = ["--data", str(photos), "--val", str(photos), "--run", str(tmp_path / "x"), "--out", "p.bin"]
     assert main([*command, *wrong]) == 2
     assert "a name that ends in .safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_photos_left_out_are_counted_and_named(photos: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    """A photo that broke off was left out of what was learned and measured, and nothing said so."""
+    mixed, out = tmp_path / "mixed", tmp_path / "p.safetensors"
+    shutil.copytree(photos, mixed)
+    whole = next((mixed / CLASSES[0]).iterdir())
+    (mixed / CLASSES[0] / "broken.png").write_bytes(whole.read_bytes()[:200])
+    command = ["probes", "--weights", str(weights), "--size", "64", "--out", str(out)]
+    command += ["--data", str(photos), "--val", str(mixed), "--run", str(tmp_path / "run")]
+    for _ in range(2):  # computed, and read again
+        assert main(command) == 0
+        said = capsys.readouterr().err
+        assert f"{mixed}: 24 of 25 files used, 1 skipped:" in said
+        assert "broken.png: " in said
+    card = out.with_suffix(".md").read_text("utf-8")
+    assert "- Files to learn from: 24 of 24 files used\n" in card
+    assert "- Files to measure on: 24 of 25 files used, 1 skipped:\n" in card
+    (part,) = (tmp_path / "run" / "val").glob("*.npz")
+    with np.load(part) as file:
+        kept = {name: file[name] for name in file.files if name != "readable"}
+    np.savez(part, **kept)  # as an earlier version wrote it
+    assert main(command) == 2
+    assert "does not say which photos it left out" in capsys.readouterr().err
 
 
 def _opened(weights: Path) -> Any:

@@ -23,7 +23,7 @@ from cfviz.models.probes.position_bias import edits, methods_of, sides_of, simpl
 from cfviz.options import BIAS_METHODS, TRAINED_SIZE, WINDOWS
 from cfviz.stats import pack_hits, unpack_hits
 from cfviz.training.data import EvalSet, KeptEvalSet, Photos, readable
-from cfviz.training.folder import account, identity, told
+from cfviz.training.folder import account, identity, shown, told
 from cfviz.training.ship.export import commit
 
 from . import evaluation
@@ -34,21 +34,25 @@ IDENTITY = ("schema", "weights", "data", "photos", "trained_size")  # shared by 
 
 
 def parse_sizes(text: str) -> list[Size]:
-    """Parse sizes: `"160,192x640"` becomes [160, (192, 640)], a side and a height and width.
+    """Parse sizes: `"160,192x640"` becomes [160, (192, 640)], a side and a height and width; each once.
 
     Raises:
         ValueError: If one is not a size, or no input can have it.
     """
-    return [parse_size(part) for part in text.split(",")]
+    found: dict[str, Size] = {}
+    for part in text.split(","):
+        size = parse_size(part)
+        found.setdefault(size_code(size), size)
+    return list(found.values())
 
 
 def parse_names(text: str | None, allowed: Sequence[str], what: str) -> tuple[str, ...]:
-    """Parse a choice of names: `"fixed,scaled"` becomes ("fixed", "scaled"); None chooses all.
+    """Parse a choice of names: `"fixed,scaled"` becomes ("fixed", "scaled"), each once; None chooses all.
 
     Raises:
         ValueError: If a name is not allowed.
     """
-    chosen = tuple(allowed) if text is None else tuple(text.split(","))
+    chosen = tuple(allowed) if text is None else tuple(dict.fromkeys(text.split(",")))
     unknown = [name for name in chosen if name not in allowed]
     if unknown:
         raise ValueError(f"got {what} {', '.join(unknown)}, expected some of {','.join(allowed)}")
@@ -161,6 +165,8 @@ def hits_of(
 ) -> np.ndarray:
     """Which photos a model classifies correctly at one size, window and bias: bool (n,), in photo order.
 
+    Rows are compared photo by photo, so a photo that can no longer be read ends the measurement.
+
     Args:
         measured: The model.
         method: One of its methods.
@@ -169,6 +175,9 @@ def hits_of(
         start: The result for the first of them, from a run that was stopped.
         save: Called with the result for the first photos, every `STEP` of them.
         **engine: Passed to `evaluation.predict`.
+
+    Raises:
+        ValueError: If a photo cannot be read.
     """
     model, hits = measured.model, start
     columns = evaluation.columns_of(items.photos.classes, measured.ids)
@@ -177,7 +186,10 @@ def hits_of(
             if len(hits) > len(start):
                 save(hits)
             some = range(len(hits), min(len(hits) + STEP, len(items)))
-            logits, labels, _ = evaluation.predict(model, items, some=some, **engine)
+            logits, labels, fine = evaluation.predict(model, items, some=some, **engine)
+            if not fine.all():
+                name = shown(items.photos.names[items.indices[some[int(fine.argmin())]]])
+                raise ValueError(f"{name} could be read when this began, and no longer; repeat the command")
             hits = np.concatenate([hits, logits.argmax(axis=1) == columns[labels]])
     return hits
 
@@ -233,7 +245,8 @@ def measure(
         raise ValueError(f"none of the photos can be used; {told(files)}")
     result = {**_facts(models, photos, indices), "files": files, "rows": []}
     old = _earlier_rows(earlier, result)
-    begun = (earlier or {}).get("unfinished", {"hits": "", "n": 0})
+    now = result["commit"]
+    begun = (earlier or {}).get("unfinished", {})  # gone on with by the code that began it
     done: dict[tuple[Any, ...], tuple[np.ndarray, str | None]] = {}  # hits, and the commit that measured them
     planned = list(plan(models, sizes, window_names, methods))
     for _, setting, key in planned:  # a row measured earlier may stand for one that comes before it
@@ -247,18 +260,18 @@ def measure(
         if save is None:
             return lambda hits: None
         return lambda hits: save(
-            {**so_far(), "unfinished": {**setting, "n": len(hits), "hits": pack_hits(hits)}}
+            {**so_far(), "unfinished": {**setting, "n": len(hits), "hits": pack_hits(hits), "commit": now}}
         )
 
     for i, (measured, setting, key) in enumerate(planned):
         row = old.pop(row_key(setting), None)
         if row is None:
             if key not in done:
-                mine = "window" in begun and row_key(begun) == row_key(setting)
+                mine = begun.get("commit") == now and row_key(begun) == row_key(setting)
                 start = unpack_hits(begun["hits"], begun["n"]) if mine else np.zeros(0, dtype=bool)
                 items = items_of(parse_size(size_code(setting["size"])), indices)
                 hits = hits_of(measured, key[1], setting, items, start, save_part(setting), **engine)
-                done[key] = hits, result["commit"]
+                done[key] = hits, now
             hits, made_by = done[key]
             score = asdict(evaluation.Score.of(hits))
             row = {**setting, **score, "hits": pack_hits(hits), "commit": made_by}

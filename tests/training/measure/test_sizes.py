@@ -1,6 +1,7 @@
 """Accuracy at other sizes: which rows are measured, what decides them, and resuming a stopped run."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ def test_sizes_and_names_are_checked() -> None:
     assert sizes.parse_sizes("32,448") == [32, 448]
     assert sizes.parse_sizes("192x640,96x96") == [(192, 640), 96]
     assert sizes.parse_names("scaled,fixed", WINDOWS, "windows") == ("scaled", "fixed")
+    assert sizes.parse_sizes("96,192x640,96x96,96") == [96, (192, 640)]
+    assert sizes.parse_names("fixed,scaled,fixed", WINDOWS, "windows") == ("fixed", "scaled")
     assert sizes.parse_names(None, WINDOWS, "windows") == WINDOWS
     for wrong in ("100", "", "192x", "192x640x3", "x", "32x100", "0x32", "\u00b2"):
         with pytest.raises(ValueError, match=r"multiples of 32|is not a size like"):
@@ -170,6 +173,32 @@ def test_a_run_stopped_within_a_row_loses_little(
     assert asked == [range(4, 8), range(8, 10)]
     assert again["rows"] == whole["rows"]
     assert "unfinished" not in again
+    asked.clear()
+    saved[-1]["unfinished"]["commit"] = "of other code"
+    sizes.measure([measured(model)], PhotoFolder(photos), **run, earlier=saved[-1])
+    assert asked == [range(0, 4), range(4, 8), range(8, 10)]
+
+
+def test_a_photo_that_can_no_longer_be_read_ends_the_measurement(
+    model: CrossFormer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hits of all later photos moved up by one, so that rows compared different photos."""
+    mine = tmp_path / "photos"
+    shutil.copytree(photos, mine)
+    folder = PhotoFolder(mine)
+    monkeypatch.setattr(sizes, "STEP", 4)
+    real = sizes.readable
+
+    def then_gone(*args: Any) -> np.ndarray:
+        found = real(*args)
+        (mine / folder.names[5]).unlink()
+        return found
+
+    monkeypatch.setattr(sizes, "readable", then_gone)
+    with pytest.raises(ValueError, match=f"{Path(folder.names[5]).name} could be read when this began"):
+        sizes.measure(
+            [measured(model)], folder, [64], window_names=("fixed",), methods=("own",), batch_size=2
+        )
 
 
 def test_resized_photos_are_kept_and_equal_to_the_bit(
