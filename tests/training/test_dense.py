@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from cfviz.models.dense.factory import make_dense
 from cfviz.models.dense.pipeline import Found
 from cfviz.models.dense.variants import DENSE, SIX_SCALES
 from cfviz.models.weights.checkpoints import write_checkpoint
+from cfviz.provenance import Provenance
 from cfviz.training.measure import dense
 from tests.processes.warm import PATIENCE, Warm
 
@@ -117,7 +119,10 @@ def test_a_perfect_detector_has_an_average_precision_of_100_and_a_stopped_run_go
     assert "for their own weights, on COCO val2017" in printed
     record.write_text('{"model": "x"}\n')
     assert main(argv) == 2
-    assert "is the record of another measurement; name another file" in capsys.readouterr().err
+    assert (
+        "is the record of another measurement, or of files that have changed since; name"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow
@@ -251,3 +256,105 @@ def test_scales_that_are_none_get_one_sentence(capsys: pytest.CaptureFixture[str
     for task in ("classify", "detect"):
         assert main(["evaluate", "--task", task, "--data", "x", "--scales", "six"]) == 2
         assert "--scales is for --task segment" in capsys.readouterr().err
+
+
+def small(kind: str, dataset: str, num_classes: int) -> Any:
+    """What measuring asks of a model whose answers a test gives."""
+    return SimpleNamespace(
+        kind=kind, task="detect" if kind == "retinanet" else "segment", sides=(64, 64),
+        num_classes=num_classes, pretrained_cfg={"architecture": f"{kind}_crossformer_nano"},
+        provenance=Provenance("file", "0" * 64, dataset=dataset),
+    )  # fmt: skip
+
+
+def rewrite(coco: Path, **changes: Any) -> None:
+    path = coco / "annotations" / "instances_val2017.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def objects(first: int, second: int) -> list[dict[str, Any]]:
+    return [
+        {"id": 10 * n + i, "image_id": n, "category_id": (first, second)[i], "bbox": box,
+         "area": box[2] * box[3], "iscrowd": 0}
+        for n in (7, 9)
+        for i, box in enumerate(BOXES)
+    ]  # fmt: skip
+
+
+def test_categories_under_cocos_numbers_but_with_other_names_are_not_taken_for_cocos(
+    coco: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dense, "find_in", perfect)
+    detector = small("retinanet", "coco", 80)
+    rewrite(
+        coco, categories=[{"id": 1, "name": "dog"}, {"id": 2, "name": "person"}], annotations=objects(2, 1)
+    )
+    named = dense.measure_detector(detector, str(coco), dense.Run())
+    assert named is not None
+    assert named["measured"]["box_ap"] == pytest.approx(100)
+    rewrite(
+        coco,
+        categories=[{"id": 1, "name": "aeroplane"}, {"id": 15, "name": "person"}],
+        annotations=objects(15, 1),
+    )
+    with pytest.raises(ValueError, match=r"categories that the model does not know: aeroplane$"):
+        dense.measure_detector(detector, str(coco), dense.Run())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"categories": None}, "lists no categories with id and name"),
+        ({"categories": [{"id": 1}]}, "lists no categories with id and name"),
+        ({"categories": [{"id": 1, "name": "dog"}, {"id": 1, "name": "cat"}]}, "categories with one name"),
+        ({"annotations": None}, "lists no annotations"),
+        ({"annotations": [{"id": 1, "image_id": 7}]}, "annotation 1 of 1 has no area"),
+        ({"annotations": objects(1, 3)}, "annotation 2 of 4 is of category 3, which is not listed"),
+        ({"images": [{"id": 7, "file_name": f"{n:012}.png"} for n in (7, 9)]}, "id to .*07.png and .*9"),
+    ],
+)  # fmt: skip
+def test_annotations_that_cannot_be_read_get_one_sentence(coco: Path, changes: Any, said: str) -> None:
+    rewrite(coco, **changes)
+    with pytest.raises(ValueError, match=said):
+        dense.measure_detector(small("retinanet", "coco", 80), str(coco), dense.Run())
+
+
+@pytest.mark.parametrize("finds", [True, False])
+def test_a_size_that_no_object_has_has_no_average_precision(
+    coco: Path, monkeypatch: pytest.MonkeyPatch, finds: bool
+) -> None:
+    """It was -100 %, and 0 % if nothing was found."""
+    none = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), (48, 64))
+    monkeypatch.setattr(dense, "find_in", lambda *_: perfect() if finds else none)
+    result = dense.measure_detector(small("retinanet", "coco", 80), str(coco), dense.Run())
+    assert result is not None
+    figures = result["measured"]
+    assert [figures["box_ap"], figures["box_ap_small"]] == pytest.approx([100 * finds] * 2)
+    assert [figures["box_ap_medium"], figures["box_ap_large"]] == [None, None]
+    assert "\nbox AP large             –\n" in dense.table({**result, "published": {"box_ap": 1}})
+    assert dense.mean_iou([], 2) == {"miou": None, "pixel_accuracy": None, "iou": [None, None]}
+
+
+def test_a_record_is_refused_once_a_file_has_changed(
+    coco: Path, ade: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dense, "find_in", perfect)
+    monkeypatch.setattr(dense, "label_in", lambda *_: np.zeros((32, 40), np.int64))
+    detector, segmenter = small("retinanet", "coco", 80), small("semantic_fpn", "ade20k", 3)
+    boxes, pixels = dense.Run(tmp_path / "boxes.jsonl"), dense.Run(tmp_path / "pixels.jsonl")
+    for limit in (1, None):  # a record goes on with more photos
+        assert dense.measure_detector(detector, str(coco), boxes, limit)
+        assert dense.measure_segmenter(segmenter, str(ade), pixels, limit)
+    rewrite(coco, annotations=objects(1, 18)[:3])
+    labels = ade / "annotations/validation/1.png"
+    Image.new("L", (40, 32), 2).save(labels)
+    with pytest.raises(ValueError, match=r"boxes\.jsonl is the record of .* files that have changed since"):
+        dense.measure_detector(detector, str(coco), boxes)
+    with pytest.raises(ValueError, match=r"pixels\.jsonl is the record of .* files that have changed since"):
+        dense.measure_segmenter(segmenter, str(ade), pixels)
+
+
+def test_two_photos_with_one_label_map_are_refused(ade: Path) -> None:
+    Image.new("RGB", (40, 32)).save(ade / "images/validation/1.png")
+    with pytest.raises(ValueError, match=r"one label map would count for .*1\.jpg and .*1\.png; leave one"):
+        dense.ade_folder(str(ade))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import Any
 
 import plotly.graph_objects as go
@@ -17,7 +18,7 @@ def forest(rows: Sequence[tuple[str, float, float, float]], axis: str, theme: Th
     """Values with their 95 % intervals, one per line.
 
     Args:
-        rows: Name, value, low, high.
+        rows: Name, value, low, high; the last two are NaN if there is no interval.
         axis: Title of the axis.
         theme: Colours.
         unit: "%" if values are shares, shown in per cent; another text if they are differences of shares,
@@ -28,7 +29,10 @@ def forest(rows: Sequence[tuple[str, float, float, float]], axis: str, theme: Th
     names, value, low, high = (list(column) for column in zip(*rows, strict=True))
     sure = [a > 0 or b < 0 for a, b in zip(low, high, strict=True)]
     write = {"%": lambda x: decimal(x, 1), "": lambda x: f"{x:.3g}"}.get(unit, lambda x: signed(x, 1))
-    told = [f"{write(v)} [{write(a)}, {write(b)}]" for v, a, b in zip(value, low, high, strict=True)]
+    told = [  # a single photo has no interval
+        write(v) if isnan(a) else f"{write(v)} [{write(a)}, {write(b)}]"
+        for v, a, b in zip(value, low, high, strict=True)
+    ]
     fig = go.Figure(
         go.Scatter(
             x=value,

@@ -64,9 +64,9 @@ def _train(args: argparse.Namespace) -> int:
     chosen = recipe.load(args.config, args.set, args.data)
     if not Path(chosen.data).is_dir():
         raise ValueError(f"there is no folder {chosen.data}; name imagenette20's photos with --data")
-    run = engine.fit(chosen, args.out, _tell)
+    run = engine.fit(chosen, args.out, _tell, commit())
     if args.weights:
-        print(ship.export(run, args.weights, commit()))
+        print(ship.export(run, args.weights))
     return 0
 
 
@@ -100,18 +100,25 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     from . import evaluate, ship
     from .engine import CACHE_SIDE
+    from .features import check_classes
 
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.json:
         check_target(Path(args.json), "--json")
     model = opened_dense(f"bundled:{args.model}", args.model)
-    photos = cache.build(args.data, args.cache, CACHE_SIDE) if args.cache else PhotoFolder(args.data)
+    card = ship.card_of(args.card, model) if args.card else {}
+    for end in (".json", ".md") if args.card else ():
+        check_target(Path(args.card).with_suffix(end), "--card")
+    photos: Any = PhotoFolder(args.data)
+    check_classes(photos)  # before any is decoded
+    if args.cache:
+        photos = cache.build(args.data, args.cache, CACHE_SIDE)
     figures = evaluate.evaluated(model, photos, args.scenes, tell=_tell)
     result = {"model": args.model, "weights": model.provenance.sha256, **figures}
     if args.json:
         write(Path(args.json), result)
     if args.card:
-        ship.put(Path(args.card), {**ship.read(args.card), "measured": figures})
+        ship.put(Path(args.card), {**card, "measured": figures})
     print(json.dumps(result, indent=1))
     return 0

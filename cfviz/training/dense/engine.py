@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from cfviz.data.labels import dataset_of_folders
 from cfviz.jobs import replacing
 from cfviz.models.dense.factory import make_dense
 from cfviz.models.dense.model import DenseModel, RetinaNet, SemanticFPN
@@ -22,8 +21,9 @@ from cfviz.models.weights.checkpoints import Checkpoint, load_checkpoint
 from cfviz.models.weights.recognise import HEADLESS
 from cfviz.training import cache as photo_cache
 from cfviz.training import state as states
+from cfviz.training.folder import PhotoFolder, identity
 
-from .features import SceneCache, cached
+from .features import SceneCache, cached, check_classes
 from .measure import measured
 from .recipe import DenseRecipe
 
@@ -84,32 +84,47 @@ def order(recipe: DenseRecipe, scenes: int, step: int) -> list[int]:
     return [int(i) for i in mixed[start : start + recipe.batch_size]]
 
 
-def fit(recipe: DenseRecipe, out: str | Path, tell: Tell = print) -> Path:
+def fit(recipe: DenseRecipe, out: str | Path, tell: Tell = print, commit: str = "unknown") -> Path:
     """Train, or resume a run; return the run's folder.
 
+    Args:
+        recipe: All settings.
+        out: The run's folder.
+        tell: Called with a line of progress now and then.
+        commit: The Git commit of the code that runs, kept in the run's state.
+
     Raises:
-        ValueError: If the run's folder is one of another recipe, or a cache does not fit.
+        ValueError: If the photos are not imagenette20's, the run's folder is one of another recipe, or a
+            cache does not fit.
     """
+    check_classes(PhotoFolder(recipe.data))  # before any is decoded
     run = Path(out)
     run.mkdir(parents=True, exist_ok=True)
     model, backbone = begun(recipe.model, recipe.seed)
     photos = photo_cache.build(recipe.data, recipe.cache or run / "photos", CACHE_SIDE, tell=tell)
-    if dataset_of_folders(photos.classes) != "imagenette20":
-        raise ValueError(
-            f"{recipe.data} has {len(photos.classes)} class folders; {recipe.model} is for imagenette20's 20"
-        )
     held = photo_cache.held_out(photos.names, recipe.hold_out)
-    about = {"backbone": backbone.sha256, "photos": len(photos), "hold_out": recipe.hold_out}
+    if held.all() or not held.any():
+        raise ValueError(
+            f"hold_out is {recipe.hold_out:g}, which leaves {held.sum()} of {len(photos)} photos to follow "
+            "the training with; expected some, and others to train on"
+        )
+    about = {"backbone": backbone.sha256, "photos": identity(photos), "hold_out": recipe.hold_out}
     folder = Path(recipe.scenes_cache or run / "scenes")
     seen, unseen = range(recipe.scenes), range(HELD, HELD + recipe.held_out)
     follow = cached(folder / "held", model, photos, np.flatnonzero(held), unseen, recipe.side, about, tell)
     scenes = cached(folder / "train", model, photos, np.flatnonzero(~held), seen, recipe.side, about, tell)
-    _train(recipe, run, model, scenes, follow, tell)
+    _train(recipe, run, model, scenes, follow, tell, commit)
     return run
 
 
 def _train(
-    recipe: DenseRecipe, run: Path, model: DenseModel, scenes: SceneCache, follow: SceneCache, tell: Tell
+    recipe: DenseRecipe,
+    run: Path,
+    model: DenseModel,
+    scenes: SceneCache,
+    follow: SceneCache,
+    tell: Tell,
+    commit: str,
 ) -> None:
     learning = [p for p in model.parameters() if p.requires_grad]
     decayed = [p for p in learning if p.dim() > 1]
@@ -119,7 +134,7 @@ def _train(
     ]
     optimizer = torch.optim.AdamW(groups, lr=recipe.lr)
     average = {key: value.clone() for key, value in heads(model.state_dict()).items()}
-    begin, before = 0, 0.0
+    begin, before, commits = 0, 0.0, [commit]
     if (run / states.NAME).exists():
         found = states.read(run)
         if _weights_of(found["recipe"]) != _weights_of(recipe.as_dict()):
@@ -127,6 +142,7 @@ def _train(
         model.load_state_dict(found["model"], strict=False)
         optimizer.load_state_dict(found["optimizer"])
         average, begin, before = found["ema"], found["step"], found["seconds"]
+        commits = list(dict.fromkeys([*found.get("commits", ["unknown"]), commit]))
     start = saved = spoken = time.monotonic()
 
     def save(step: int) -> None:
@@ -134,7 +150,7 @@ def _train(
         told = {"epoch": 0, "step_in_epoch": step, "step": step, "seconds": seconds}
         own = heads(model.state_dict())
         kept = {"model": own, "ema": average, "optimizer": optimizer.state_dict()}
-        states.write(run, {**kept, **told, "recipe": recipe.as_dict()})
+        states.write(run, {**kept, **told, "recipe": recipe.as_dict(), "commits": commits})
 
     losses: list[float] = []
     for step in range(begin, recipe.steps):

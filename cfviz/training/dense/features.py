@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cfviz.data.labels import dataset_of_folders
 from cfviz.data.scenes import SIDE, Scene, compose, draw
 from cfviz.jobs import replacing, write
 from cfviz.models.dense.model import DenseModel
@@ -25,6 +26,20 @@ from cfviz.training.data import Photos
 PART = 500  # scenes in one part
 AT_ONCE = 20  # scenes in one forward pass
 FORMAT = 1
+
+
+def check_classes(photos: Photos) -> None:
+    """Refuse photos of other classes: a scene's labels are the positions of the class folders.
+
+    Raises:
+        ValueError: If the class folders are not imagenette20's.
+    """
+    if dataset_of_folders(photos.classes) != "imagenette20":
+        told = ", ".join(photos.classes[:3]) + (", ..." if len(photos.classes) > 3 else "")
+        raise ValueError(
+            f"the photos are in {len(photos.classes)} class folders ({told}); expected imagenette20's 20, "
+            "whose names begin with n01440764 to n03888257"
+        )
 
 
 def scene_of(photos: Photos, indices: np.ndarray, seed: int, side: int = SIDE) -> Scene:

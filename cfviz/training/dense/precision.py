@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from cfviz.training.measure.dense import detections, per_cent
+
 NAMES = ("box_ap", "box_ap50", "box_ap75", "box_ap_small", "box_ap_medium", "box_ap_large")
 AREAS = 4  # ranges of sizes in COCO: all, small, medium, large
 Truth = tuple[Any, Any, Any]
@@ -24,10 +26,6 @@ class Precision:
     """
 
     def __init__(self, truth: Iterable[Truth], found: Sequence[Mapping[str, Any]], num_classes: int) -> None:
-        there, told = _there(truth), _told(found)
-        self._run: Any = None
-        if not told:
-            return
         from pycocotools.coco import COCO  # an optional package
         from pycocotools.cocoeval import COCOeval
 
@@ -35,27 +33,25 @@ class Precision:
             coco = COCO()
             coco.dataset = {
                 "images": [{"id": i} for i in range(len(found))],
-                "annotations": there,
+                "annotations": _there(truth),
                 "categories": [{"id": k} for k in range(num_classes)],
             }
             coco.createIndex()
-            self._run = COCOeval(coco, coco.loadRes(told), "bbox")
+            self._run = COCOeval(coco, detections(coco, _told(found)), "bbox")
             self._run.evaluate()
         self._matches = np.array(self._run.evalImgs, object).reshape(num_classes, AREAS, len(found))
 
     def of(self, scenes: np.ndarray) -> list[float]:
-        """Return the figures of `NAMES` in per cent over some scenes; all 0 if nothing was found at all.
+        """Return the figures of `NAMES` in per cent over some scenes; NaN where no thing has that size.
 
         Args:
             scenes: Their numbers; the same scene may occur several times.
         """
-        if self._run is None:
-            return [0.0] * len(NAMES)
         with redirect_stdout(StringIO()):
             self._run.evalImgs = self._matches[:, :, scenes].reshape(-1).tolist()
             self._run.accumulate()
             self._run.summarize()
-        return [100 * float(value) for value in self._run.stats[: len(NAMES)]]
+        return per_cent(self._run.stats[: len(NAMES)])
 
 
 def _there(truth: Iterable[Truth]) -> list[dict[str, Any]]:

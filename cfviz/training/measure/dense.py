@@ -5,6 +5,7 @@ What was found in each photo is kept in a file of JSON lines, so a stopped measu
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +23,7 @@ from torch.utils.data import Dataset
 
 from cfviz.data.coco import as_results
 from cfviz.data.decode import load_image
-from cfviz.data.labels import coco_ids
+from cfviz.data.labels import coco_ids, labels
 from cfviz.models.dense.model import DenseModel, Detector, Segmenter
 from cfviz.models.dense.pipeline import Fitted, find_in, fit, fit_scales, label_in
 from cfviz.models.dense.variants import DENSE, ONE_SCALE, SIX_SCALES
@@ -34,6 +35,7 @@ MEASURES = {
     "detect": ("box_ap", "mask_ap"),
     "segment": ("miou",),
 }
+OBJECT = {"id", "image_id", "category_id", "bbox", "area", "iscrowd"}  # what pycocotools reads of an object
 TITLES = {"box_ap": "box AP", "mask_ap": "mask AP", "miou": "mIoU"}
 
 
@@ -80,7 +82,7 @@ def coco_folder(folder: str) -> tuple[Path, list[Item]]:
         raise ValueError(
             f"{path} is not in COCO's format: it lists no images with id and file_name"
         ) from None
-    return path, _present(items, folder)
+    return path, _each_once(_present(items, folder), f"{path} gives one id to")
 
 
 def ade_folder(folder: str) -> list[Item]:
@@ -100,7 +102,7 @@ def ade_folder(folder: str) -> list[Item]:
     lacking = [item.truth for item in items if not item.truth.is_file()]
     if lacking:
         raise ValueError(f"{len(lacking)} of {len(items)} photos have no label map: {lacking[0]} is missing")
-    return items
+    return _each_once(items, "one label map would count for")
 
 
 def _present(items: list[Item], folder: str) -> list[Item]:
@@ -110,6 +112,16 @@ def _present(items: list[Item], folder: str) -> list[Item]:
             f"{len(lacking)} of {len(items)} photos are missing, such as {lacking[0]}" if lacking else ""
         )
         raise ValueError(missing or f"{folder} has annotations of no photos")
+    return items
+
+
+def _each_once(items: list[Item], why: str) -> list[Item]:
+    """Refuse two photos with one key: the second would count as the first."""
+    seen: dict[str, Path] = {}
+    for item in items:
+        if item.key in seen:
+            raise ValueError(f"{why} {seen[item.key]} and {item.photo}; leave one of them")
+        seen[item.key] = item.photo
     return items
 
 
@@ -225,7 +237,10 @@ def _read(run: Run, about: dict[str, Any]) -> dict[str, Any]:
     whole = text[: text.rfind("\n") + 1] if text else first
     lines = [_parsed(line) for line in whole.splitlines()]
     if not lines or lines[0] != json.loads(first):
-        raise ValueError(f"{record} is the record of another measurement; name another file")
+        raise ValueError(
+            f"{record} is the record of another measurement, or of files that have changed since; "
+            "name another file"
+        )
     run.processes.wait_for_everyone()
     if whole != text and run.speaks:
         record.write_text(whole, "utf-8")
@@ -254,10 +269,14 @@ def measure_detector(
     Raises:
         ValueError: If pycocotools is not installed, or the folder or its categories do not fit.
     """
+    masks = model.kind == "mask_rcnn"
     if find_spec("pycocotools") is None:
         raise ValueError("pycocotools is not installed: pip install pycocotools")
     path, items = coco_folder(folder)
-    categories = _categories(json.loads(path.read_text("utf-8")), model)
+    annotations = json.loads(path.read_text("utf-8"))
+    categories = _categories(path, annotations, model)
+    _check_objects(path, annotations, masks)
+    told = about(model, path, fingerprint(items, path))
     items = items[:limit]
 
     def one(item: Item, fitted: Fitted) -> list[dict[str, Any]]:
@@ -266,32 +285,71 @@ def measure_detector(
         return as_results(item.truth, found.boxes, found.scores, found.labels, mask, categories)
 
     prepare = partial(fit, task="detect", sides=model.sides)
-    results = recorded(run, about(model, path), items, prepare, one)
+    results = recorded(run, told, items, prepare, one)
     if not run.speaks:
         return None
     found = [detection for part in results.values() for detection in part]
-    measured = average_precision(path, [item.truth for item in items], found, masks=model.kind == "mask_rcnn")
+    measured = average_precision(path, [item.truth for item in items], found, masks)
     return result_of(model, path, len(items), measured)
 
 
-def _categories(annotations: dict[str, Any], model: DenseModel) -> list[int]:
-    """Return the category id of each of a model's classes: COCO's own, or by name."""
-    listed = {category["name"]: category["id"] for category in annotations.get("categories", ())}
-    if model.provenance.dataset == "coco" and set(listed.values()) <= set(coco_ids()):
+def _categories(path: Path, annotations: dict[str, Any], model: DenseModel) -> list[int]:
+    """Return the category id of each of a model's classes: COCO's own if the names are COCO's, or by name.
+
+    Raises:
+        ValueError: If the categories are not listed, or one is listed twice or unknown to the model.
+    """
+    listed = annotations.get("categories")
+    if not isinstance(listed, list) or not listed or not all(map(_is_category, listed)):
+        raise ValueError(f"{path} is not in COCO's format: it lists no categories with id and name")
+    named = {one["name"]: one["id"] for one in listed}
+    if len(named) < len(listed) or len(set(named.values())) < len(listed):
+        raise ValueError(f"{path} lists two categories with one name or one id")
+    names, official = model.provenance.classes, {}
+    if model.provenance.dataset == "coco":
+        names, official = names or tuple(labels("coco")), dict(zip(coco_ids(), labels("coco"), strict=True))
+    if all(official.get(number) == name for name, number in named.items()):
         return coco_ids()
-    names = model.provenance.classes
-    if not names or not set(listed) <= set(names):
+    if strange := [name for name in named if name not in (names or ())]:
+        more = ", ..." if len(strange) > 5 else ""
         raise ValueError(
-            f"the annotations have categories that the model does not know: {', '.join(list(listed)[:5])} ..."
+            f"{path} has categories that the model does not know: {', '.join(strange[:5])}{more}"
         )
-    spare = max(listed.values(), default=0) + 1
-    return [listed.get(name, spare + i) for i, name in enumerate(names)]
+    spare = max(named.values()) + 1
+    return [named.get(name, spare + i) for i, name in enumerate(names or ())]
+
+
+def _is_category(one: Any) -> bool:
+    return isinstance(one, dict) and type(one.get("id")) is int and isinstance(one.get("name"), str)
+
+
+def _check_objects(path: Path, annotations: dict[str, Any], masks: bool) -> None:
+    """Refuse objects that pycocotools would stumble over, or leave out without a word.
+
+    Raises:
+        ValueError: If there is no list of objects, or one lacks something or is of no listed category.
+    """
+    listed = {one["id"] for one in annotations["categories"]}
+    needed = OBJECT | ({"segmentation"} if masks else set())
+    objects = annotations.get("annotations")
+    if not isinstance(objects, list) or not all(isinstance(one, dict) for one in objects):
+        raise ValueError(f"{path} is not in COCO's format: it lists no annotations")
+    for number, one in enumerate(objects, 1):
+        if lacking := sorted(needed - one.keys()):
+            raise ValueError(f"{path}: annotation {number} of {len(objects)} has no {lacking[0]}")
+        if type(one["category_id"]) is not int or one["category_id"] not in listed:
+            raise ValueError(
+                f"{path}: annotation {number} of {len(objects)} is of category {one['category_id']!r}, "
+                "which is not listed"
+            )
 
 
 def average_precision(
     path: Path, images: list[int], found: list[dict[str, Any]], masks: bool
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Return COCO's average precision in per cent, by `box_ap`, `box_ap50`, ... and `mask_ap`, ...
+
+    A figure is None if no object has the size that it is of.
 
     Args:
         path: The annotations.
@@ -305,24 +363,35 @@ def average_precision(
     from pycocotools.coco import COCO  # an optional package
     from pycocotools.cocoeval import COCOeval
 
-    measured: dict[str, float] = {}
+    measured: dict[str, float | None] = {}
     with redirect_stdout(StringIO()):  # it prints as it goes
         truth = COCO(str(path))
-        told = truth.loadRes(found) if found else None
+        told = detections(truth, found)
         for kind, name in (("bbox", "box"), ("segm", "mask")) if masks else (("bbox", "box"),):
             names = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
-            if told is None:
-                measured |= {f"{name}_{key}": 0.0 for key in names}
-                continue
             run = COCOeval(truth, told, kind)
             run.params.imgIds = images
             run.evaluate()
             run.accumulate()
             run.summarize()
-            measured |= {
-                f"{name}_{key}": 100 * float(value) for key, value in zip(names, run.stats, strict=False)
-            }
+            figures = (None if np.isnan(value) else value for value in per_cent(run.stats[: len(names)]))
+            measured |= {f"{name}_{key}": value for key, value in zip(names, figures, strict=True)}
     return measured
+
+
+def detections(truth: Any, found: list[dict[str, Any]]) -> Any:
+    """Return detections as pycocotools wants them; its own `loadRes` cannot take an empty list."""
+    if found:
+        return truth.loadRes(found)
+    none = type(truth)()
+    none.dataset = {**truth.dataset, "annotations": []}
+    none.createIndex()
+    return none
+
+
+def per_cent(stats: Iterable[float]) -> list[float]:
+    """Return figures of pycocotools in per cent; NaN in place of its -1, "there is no such object"."""
+    return [100 * float(value) if value >= 0 else float("nan") for value in stats]
 
 
 # ---------------------------------------------------------------- segmenters
@@ -346,14 +415,15 @@ def measure_segmenter(
     Raises:
         ValueError: If the folder or a label map does not fit.
     """
-    items = ade_folder(folder)[:limit]
+    items = ade_folder(folder)
+    told = {**about(model, Path(folder), fingerprint(items)), "scales": list(scales)}
+    items = items[:limit]
 
     def one(item: Item, fitted: list[Fitted]) -> list[list[int]]:
         found = label_in(model, fitted)
         return areas(found, read_labels(item.truth, found.shape, model.num_classes), model.num_classes)
 
     prepare = partial(fit_scales, sides=model.sides, scales=scales)
-    told = {**about(model, Path(folder)), "scales": list(scales)}
     results = recorded(run, told, items, prepare, one)
     if not run.speaks:
         return None
@@ -389,7 +459,10 @@ def areas(found: np.ndarray, truth: np.ndarray, num_classes: int) -> list[list[i
 
 
 def mean_iou(photos: Iterable[list[list[int]]], num_classes: int) -> dict[str, Any]:
-    """Return `miou` and `pixel_accuracy` in per cent, and `iou` of each class (None if it never occurs)."""
+    """Return `miou` and `pixel_accuracy` in per cent, and `iou` of each class.
+
+    A class that never occurs has None; the other two are None if no pixel has a class.
+    """
     total = np.zeros((num_classes, 3), np.int64)
     for rows in photos:
         for k, *counts in rows:
@@ -398,20 +471,37 @@ def mean_iou(photos: Iterable[list[list[int]]], num_classes: int) -> dict[str, A
     union = found + true - right
     iou = [100 * float(r / u) if u else None for r, u in zip(right, union, strict=True)]
     there = [value for value in iou if value is not None]
-    accuracy = 100 * float(right.sum() / true.sum()) if true.sum() else 0.0
-    return {"miou": float(np.mean(there)) if there else 0.0, "pixel_accuracy": accuracy, "iou": iou}
+    if not true.sum():
+        return {"miou": None, "pixel_accuracy": None, "iou": iou}
+    accuracy = 100 * float(right.sum() / true.sum())
+    return {"miou": float(np.mean(there)), "pixel_accuracy": accuracy, "iou": iou}
 
 
 # ---------------------------------------------------------------- the result
 
 
-def about(model: DenseModel, data: Path) -> dict[str, Any]:
-    """Return what a record is of."""
+def fingerprint(items: Sequence[Item], annotations: Path | None = None) -> str:
+    """Return a SHA-256 that changes with the annotations, a photo or a label map.
+
+    The annotations are read; of the other files, name, size and time of the last change are taken.
+    """
+    whole = hashlib.sha256(annotations.read_bytes() if annotations else b"")
+    for item in items:
+        for file in (item.photo, item.truth) if isinstance(item.truth, Path) else (item.photo,):
+            told = file.stat()
+            line = f"{item.key}\0{file.name}\0{told.st_size}\0{told.st_mtime_ns}\n"
+            whole.update(line.encode(errors="surrogateescape"))
+    return whole.hexdigest()
+
+
+def about(model: DenseModel, data: Path, files: str) -> dict[str, Any]:
+    """Return what a record is of; `files` is their `fingerprint`."""
     name, known = model.pretrained_cfg["architecture"], model.provenance
     return {
         "model": name,
         "weights": known.sha256,
         "data": str(data.resolve()),
+        "files": files,
         "sides": list(model.sides),
     }
 
@@ -452,10 +542,11 @@ def _lines(result: dict[str, Any]) -> Iterator[str]:
     yield f"{result['model']}, {told}{at}"
     yield f"{'':16}{'measured':>10}{'published':>11}"
     for key, value in result["measured"].items():
-        if isinstance(value, float):
+        if not isinstance(value, list):
             title = TITLES.get(key, key.replace("_", " ").replace(" ap", " AP"))
             published = f"{result['published'][key]:.1f}" if key in result["published"] else ""
-            yield f"{title:16}{value:10.1f}{published:>11}".rstrip()
+            figure = "–" if value is None else f"{value:.1f}"
+            yield f"{title:16}{figure:>10}{published:>11}".rstrip()
     data = (
         "COCO val2017 (5,000 photos)"
         if "box_ap" in result["measured"]

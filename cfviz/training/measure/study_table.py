@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import sqrt
+from math import nan, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,10 @@ class Moments:
 
     @property
     def interval(self) -> tuple[float, float, float]:
-        """The mean and its 95 % interval."""
-        wide = Z_95 * sqrt(self.squares / max(self.n - 1, 1) / self.n)
+        """The mean and its 95 % interval, whose ends are NaN for fewer than two values."""
+        if self.n < 2:
+            return self.mean if self.n else nan, nan, nan
+        wide = Z_95 * sqrt(self.squares / (self.n - 1) / self.n)
         return self.mean, self.mean - wide, self.mean + wide
 
 

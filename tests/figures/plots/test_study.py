@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from cfviz.figures.plots.embedding import ablation_bars
 from cfviz.figures.plots.study import forest, scatter
 from cfviz.figures.theme import KERNEL_COLOURS, LIGHT
@@ -15,6 +17,8 @@ def test_a_change_of_accuracy_is_in_points() -> None:
     assert change.data[0].x[0] == -70
     assert change.data[0].customdata[0] == "−70.0 [−80.0, −60.0]\u00a0points"
     assert not change.layout.xaxis.ticksuffix
+    alone = forest([("head 1", 0.7, math.nan, math.nan)], "change", LIGHT, "points")
+    assert alone.data[0].customdata[0] == "+70.0\u00a0points", "one photo has no interval"
     assert share.data[0].customdata[0] == "−70.0 [−80.0, −60.0]\u00a0%"
     assert share.layout.xaxis.ticksuffix == "\u00a0%"
     rows = [{"name": "head 1", "stage": 0, "x": 3.0, "y": -0.7}]

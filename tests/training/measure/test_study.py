@@ -166,6 +166,10 @@ def test_moments_and_paired_intervals_by_hand() -> None:
     mean, low, high = moments.interval
     assert mean == pytest.approx(values.mean())
     assert (high - low) / 2 == pytest.approx(1.959964 * values.std(ddof=1) / 10)
+    for few, value in (((), np.nan), ((0.25,), 0.25)):
+        moments = Moments()
+        moments.add(np.array(few))
+        np.testing.assert_equal(moments.interval, (value, np.nan, np.nan))
     value, low, high = share_change(10, 5, 100)
     assert value == -0.05
     assert low < value < high
