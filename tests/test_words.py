@@ -195,7 +195,7 @@ def test_no_line_tears_a_number_from_its_unit(lang: str) -> None:
         load_lessons().text(lang, key) for key, text in load_lessons().texts[lang].items() if "{" not in text
     ]
     assert [text for text in read + lessons if torn.search(text)] == []
-    assert not torn.search(translator(lang)("position_bias.comma", n=1))
+    assert not torn.search(translator(lang)("common.comma", n=1))
 
 
 def test_a_filled_sentence_is_joined_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

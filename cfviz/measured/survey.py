@@ -190,7 +190,7 @@ def facts_of(found: Survey, lang: str) -> str:
     size = quantity(size_text(tuple(found.about["size"])), "px")
     lines = [unbroken(t("survey.facts", model=found.about["model"], n=len(found))) + f" {size}."]
     if skipped := found.files.get("skipped"):
-        named = t("jobs.separator").join(f"{name} ({reason})" for name, reason in skipped.items())
+        named = t("common.comma").join(f"{name} ({reason})" for name, reason in skipped.items())
         lines.append(t("jobs.skipped", n=len(skipped), names=named))
     return together(*lines)
 

@@ -64,7 +64,7 @@ def skipped(ctx: Context, about: Mapping[str, Any]) -> list[str]:
     files = about.get("files", {}).get("skipped", {})
     first = [f"{plain(name, 60)} ({plain(reason, 80)})" for name, reason in list(files.items())[:FIRST]]
     key = "jobs.skipped" if len(files) <= FIRST else "jobs.skipped_more"
-    text = {"n": len(files), "names": ctx.t("jobs.separator").join(first), "more": len(files) - FIRST}
+    text = {"n": len(files), "names": ctx.t("common.comma").join(first), "more": len(files) - FIRST}
     return [ctx.t(key, **text)] if files else []
 
 

@@ -168,7 +168,7 @@ def show_summary(ctx: Context, subject: EmbeddingSubject, costs: Callable[[], li
                 part=percent(part[top], 0),
                 most=layer.kernels[most],
                 times=f"{values[most] / part[most]:.2f}",
-                all=ctx.t("embedding.comma").join(
+                all=ctx.t("common.comma").join(
                     f"{quantity(k, 'px')} {percent(v, 0)}" for k, v in zip(layer.kernels, values, strict=True)
                 ),
             )
@@ -190,11 +190,11 @@ def show_summary(ctx: Context, subject: EmbeddingSubject, costs: Callable[[], li
 def ablation_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) -> str:
     """One sentence on what knocking out each kernel costs on this photo."""
     first, _, p = subject.trace.top(1)[0]
-    listed = ctx.t("embedding.semicolon").join(
+    listed = ctx.t("common.semicolon").join(
         ctx.t(
             "embedding.short_layer",
             cel=layer.stage + 1,
-            list=ctx.t("embedding.comma").join(
+            list=ctx.t("common.comma").join(
                 f"{k}×{k}{NO_BREAK}{percentage_points(p)}" for s, k, p, _ in costs if s == layer.stage
             ),
         )

@@ -103,7 +103,7 @@ def show_spectra(ctx: Context, subject: EmbeddingSubject) -> None:
         marks=centres,
     )
     rows = [(float(f), *(float(power[i]) for _, power in found)) for i, f in enumerate(frequency)]
-    listed = ctx.t("embedding.comma").join(
+    listed = ctx.t("common.comma").join(
         f"{quantity(k, 'px')}: {c:.1f}" for k, c in zip(layer.kernels, centres, strict=True)
     )
     table = (("cycles_a_pixel", *map(str, layer.kernels)), rows)
@@ -241,7 +241,7 @@ def show_patterns(ctx: Context, subject: EmbeddingSubject) -> None:
         share=True,
     )
     rows = [(scale, *map(float, found[:, i])) for i, scale in enumerate(SCALES)]
-    peaks = ctx.t("embedding.comma").join(
+    peaks = ctx.t("common.comma").join(
         f"{title} → {quantity(SCALES[int(curve.argmax())], 'px')}"
         for title, curve in zip(kernel_titles(ctx, subject, stage), found, strict=True)
     )

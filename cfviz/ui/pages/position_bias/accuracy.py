@@ -149,7 +149,7 @@ def _breaks(ctx: Context, gains: Sequence[tuple[accuracy_by_size.Difference, str
     if broken is None:
         d, least = min(gains, key=lambda one: one[0].value)
         most = max((one.size for one, _ in gains), key=as_pair)
-        methods = ctx.t("position_bias.comma").join(
+        methods = ctx.t("common.comma").join(
             ctx.t("position_bias.quoted", way=method) for method in names.values()
         )
         return ctx.t(
@@ -188,7 +188,7 @@ def size_name(size: Size) -> str:
 
 
 def _sizes(ctx: Context, sizes: tuple[Size, ...]) -> str:
-    return ctx.t("position_bias.comma").join(quantity(size_name(size), "px") for size in sizes)
+    return ctx.t("common.comma").join(quantity(size_name(size), "px") for size in sizes)
 
 
 # ---------------------------------------------------------------- in tests

@@ -321,7 +321,7 @@ def _apart(
     others = [method for method in found if method not in ("own", "twin", "none") and by[method] != "own"]
     none = f"{apart['none']:.2f}" if "none" in apart else "0"
     fields = {
-        "sides": ctx.t("position_bias.comma").join(str(g) for g in sorted(sides)),
+        "sides": ctx.t("common.comma").join(str(g) for g in sorted(sides)),
         "trained": max(subject.model.group_size),
         "none": none,
         "ms": f"{1000 * float(np.median([a.seconds for a in found.values()])):.0f}",

@@ -51,7 +51,7 @@ def show_summary(ctx: Context, subject: BiasSubject, verdict: Sequence[str]) -> 
     flat = [block for block, spread in zip(subject.blocks, spreads, strict=True) if spread < FAINT]
     if flat:
         most = max(max(m["spread"] for m in block.measures) for block in flat)
-        names = t("position_bias.comma").join(block_name(ctx, block) for block in flat)
+        names = t("common.comma").join(block_name(ctx, block) for block in flat)
         fields = {"blocks": names, "spread": f"{most:.2g}", "factor": f"{np.exp(most):.6g}"}
         lines.append(t("position_bias.short_flat", **fields))
     lines += verdict

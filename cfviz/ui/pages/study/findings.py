@@ -180,7 +180,7 @@ def _spared(ctx: Context, part: str, mine: Rows, names: dict[str, str]) -> str:
     spare = [row for row in mine if row["low"] > -ENOUGH]
     lost = [row for row in mine if row["high"] < 0]
     listed = spare[::-1] if part == "kernel" else []
-    named = ctx.t("study.and").join(names[row["subject"]] for row in listed)
+    named = ctx.t("common.semicolon").join(names[row["subject"]] for row in listed)
     named_row = (lost or mine)[0]  # the costliest whose loss is significant, if there is one
     fields = {"all": len(mine), "spare": len(spare), "lost": len(lost), "name": names[named_row["subject"]]}
     fields |= {"how": _how(ctx, mine[0]["how"]), "chance": f"{BY_CHANCE * len(mine):.1f}"}
