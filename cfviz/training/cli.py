@@ -19,6 +19,7 @@ from cfviz.provenance import DATASETS, fitting
 
 from . import recipe
 from .dense import cli as dense
+from .ship import NOTES
 
 SMALLEST_SCALE, LARGEST_SCALE = 0.25, 4  # of a segmenter's input
 SOURCES = "a file, a variant that ships weights, official:VARIANT or hf-hub:OWNER/NAME"
@@ -452,7 +453,16 @@ def _add_export(subparsers: Any) -> None:
         help="photos that played no part in training or in any choice, to measure the accuracy on",
     )
     parser.add_argument(
+        "--others",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="photos of none of the classes, in subfolders, to measure whether the model tells them from "
+        "those of --val; can be repeated",
+    )
+    parser.add_argument(
         "--note",
+        type=_note,
         action="append",
         default=[],
         metavar="KEY=TEXT",
@@ -462,13 +472,29 @@ def _add_export(subparsers: Any) -> None:
     parser.set_defaults(run=_export)
 
 
+def _note(text: str) -> tuple[str, str]:
+    """Parse KEY=TEXT, a paragraph of a card."""
+    key, _, paragraph = text.partition("=")
+    if key not in NOTES or not paragraph.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=TEXT with one of the keys {', '.join(NOTES)}")
+    return key, paragraph.strip()
+
+
 @_processes_end_together
 def _export(args: argparse.Namespace) -> int:
     from . import data
     from .ship import export
 
     _threads(args)
-    notes = dict(note.partition("=")[::2] for note in args.note)
+    notes = dict(args.note)
+    if len(notes) < len(args.note):
+        raise ValueError("two times --note with the same key; expected one paragraph for each")
+    val = data.PhotoFolder(args.val) if args.val else None
+    others = {Path(folder).resolve().name: data.PhotoFolder(folder) for folder in args.others}
+    if len(others) < len(args.others):
+        raise ValueError("two folders of --others have the same name, which is their title in the card")
+    if others and val is None:
+        raise ValueError("--others needs --val: its photos are compared with those")
     accelerator = _processes(args)
     if accelerator.is_main_process:
         export.export(args.run_folder, args.out, **notes)
@@ -476,8 +502,9 @@ def _export(args: argparse.Namespace) -> int:
     facts = export.measure(
         args.out,
         args.run_folder,
-        val=data.PhotoFolder(args.val) if args.val else None,
+        val=val,
         accelerator=accelerator,
+        others=others,
         batch_size=args.batch_size,
         workers=args.workers,
     )

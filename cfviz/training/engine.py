@@ -31,6 +31,7 @@ from . import cache, check, data, positions, state, teacher
 from .distill import Student, TeacherMaps
 from .folder import identity, shown, told
 from .recipe import MACHINE_PATHS, UNRELATED, Phase, Recipe
+from .ship.made_with import commit, versions
 from .start import build_model, groups_of, make_optimizer, settled
 from .stem import fold_stem
 
@@ -55,6 +56,11 @@ def precision_of(recipe: Recipe, out: Path, cpu: bool) -> Literal["bf16", "no"]:
         begun = state.read(out)["recipe"].get("precision")
         return "bf16" if begun == "bf16" else "no"
     return "bf16" if multiplies_bfloat16("cpu" if cpu else pick_device()) else "no"
+
+
+def _flat(made: dict[str, Any]) -> dict[str, str]:
+    """What a run is made with, each thing by its name: commit, processor, packages."""
+    return {name: made[name] for name in ("commit", "processor") if name in made} | made.get("versions", {})
 
 
 class Trainer:
@@ -82,7 +88,8 @@ class Trainer:
         self.identity = identity(self.photos)
         self.unreadable: dict[str, str] = {}  # photos that could not be read later on, and why
         self._check_batches()
-        self.changes: list[dict[str, Any]] = []  # settings changed on resuming
+        self.changes: list[dict[str, Any]] = []  # what changed on resuming: settings, commit, processor, ...
+        self.made = {"commit": commit(), "versions": versions(), "processor": self._processor()}
         self._build()
         self._resume()
         self.positions = positions.Recorder(
@@ -243,7 +250,11 @@ class Trainer:
             self.say(f"resumed at epoch {self.epoch}, step {self.step}")
 
     def _note_changes(self, found: dict[str, Any], path: Path) -> None:
-        """Record settings that this recipe changes mid-run, for the card; refuse to change a finished run."""
+        """Record what changes mid-run, for the card: settings of the recipe, and what the run is made with.
+
+        Raises:
+            ValueError: If the recipe would change a finished run.
+        """
         phases = [asdict(Phase(**phase)) for phase in found["recipe"]["phases"]]  # with settings added since
         before, now = {**found["recipe"], "phases": phases}, self.recipe.as_dict()
         changed = [
@@ -257,9 +268,19 @@ class Trainer:
             )
         self.changes = list(found.get("changes", []))
         if changed:
-            settings = {name: [before[name], now[name]] for name in changed}
-            self.changes.append({"epoch": self.epoch, "step": self.step, "settings": settings})
             self.say(f"settings that change from here on: {', '.join(changed)}")
+        settings = {name: [before[name], now[name]] for name in changed}
+        if self.epoch >= self.recipe.epochs:  # nothing is trained any more
+            self.made = {name: found[name] for name in self.made if name in found}
+        else:
+            then = _flat(found)  # an older run kept no commit
+            settings |= {
+                name: [then.get(name, "unknown"), value]
+                for name, value in _flat(self.made).items()
+                if then.get(name, "unknown") != value
+            }
+        if settings:
+            self.changes.append({"epoch": self.epoch, "step": self.step, "settings": settings})
 
     def _same_photos(self, found: dict[str, Any], path: Path) -> None:
         """Refuse classes other than those the run was trained on; print a line if the photos have changed."""
@@ -293,7 +314,7 @@ class Trainer:
             "classes": self.photos.classes,
             "photos": self.identity,
             "files": self.files,
-            "processor": self._processor(),
+            **self.made,
             "unreadable": self.unreadable,
         }
         self.positions.write()

@@ -23,6 +23,7 @@ from cfviz.training.engine import Trainer, build_model, precision_of
 from cfviz.training.recipe import Recipe, from_dict
 from cfviz.training.ship import card
 from cfviz.training.ship.export import load_run
+from cfviz.training.ship.made_with import versions
 from cfviz.training.stem import fold_stem
 from tests.processes.warm import Warm
 
@@ -123,6 +124,37 @@ def test_settings_changed_in_mid_run_are_recorded_for_the_card(settings: dict, t
     made, state, _ = load_run(tmp_path)
     facts = card.describe(made, state, tmp_path / "log.csv")
     assert card._changed(facts) == ["- From epoch 2 (step 2): lr 0.001 -> 0.5"]
+
+
+@pytest.mark.slow
+def test_a_run_keeps_what_it_was_made_with(
+    settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card used to name the commit of the export."""
+
+    def at(commit: str) -> Trainer:
+        monkeypatch.setattr("cfviz.training.engine.commit", lambda: commit)
+        return Trainer(from_dict(short), tmp_path, cpu=True)
+
+    short = {**settings, "phases": [{**settings["phases"][0], "steps": 1}, settings["phases"][1]]}
+    first = at("old")
+    first._epoch()
+    kept = torch.load(tmp_path / "last.pt")
+    assert (kept["commit"], kept["changes"]) == ("old", [])
+    assert kept["versions"]["torch"] == versions()["torch"]
+    assert at("old").changes == []
+    changed = [{"epoch": 1, "step": 1, "settings": {"commit": ["old", "new"]}}]
+    assert at("new").changes == changed
+    older = {name: value for name, value in kept.items() if name not in ("commit", "versions")}
+    torch.save(older, tmp_path / "last.pt")
+    unknown = at("new").changes[0]["settings"]
+    assert unknown["commit"] == ["unknown", "new"]
+    assert unknown["torch"] == ["unknown", versions()["torch"]]
+    finished = {**older, "epoch": 2, "processor": "an abacus"}
+    torch.save(finished, tmp_path / "last.pt")
+    at("newest").save()  # trains nothing
+    kept = torch.load(tmp_path / "last.pt")
+    assert (kept["changes"], kept["processor"], "commit" in kept) == ([], "an abacus", False)
 
 
 def test_mixing_blends_whole_targets(recipe: Recipe, tmp_path: Path) -> None:

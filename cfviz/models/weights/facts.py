@@ -171,8 +171,8 @@ def _of_run(state: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
     done, step = state.get("epoch"), state.get("step_in_epoch", 0)
     if not phases or not isinstance(done, int):
         return {}
-    begun = _begun(phases, done + bool(step))
-    phase = begun[-1]
+    shown = begun(phases, done + bool(step))
+    phase = shown[-1]
     args = recipe.get("model_args") if isinstance(recipe.get("model_args"), dict) else {}
     own = {**VARIANTS.get(str(recipe.get("model")), {}), **(args or {})}
     planned = sum(p["epochs"] for p in phases if isinstance(p.get("epochs"), int))
@@ -203,7 +203,7 @@ def _of_run(state: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
                     p.get("interval") or own.get("interval"),
                     p.get("lda") or own.get("lda") or "regions",
                 )
-                for p in begun
+                for p in shown
             ),
             "training": training.as_json() if training else None,
         }
@@ -216,14 +216,14 @@ def data_name(named: Any, folder: Any) -> str:
     return (str(named or "") or printable(parts[-1] if parts else "") or UNNAMED)[:60]
 
 
-def _begun(phases: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:
+def begun(phases: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:
     """Return the phases that had begun after this many epochs, at least the first."""
-    begun = [phases[0]]
+    found = [phases[0]]
     for phase, following in pairwise(phases):
         epochs -= phase["epochs"] if isinstance(phase.get("epochs"), int) else 0
         if epochs > 0:
-            begun.append(following)
-    return begun
+            found.append(following)
+    return found
 
 
 def largest_groups(

@@ -1,5 +1,6 @@
 """Accuracy of a model on a folder of photos: top-1, top-5 and per class, with 95 % intervals."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,13 +12,15 @@ from torch.utils.data import Subset
 
 from cfviz.data.labels import wordnet_id, wordnet_ids
 from cfviz.framing import Size
+from cfviz.models.crossformer import CrossFormer
 from cfviz.models.weights.errors import printable
+from cfviz.run import name_of
 from cfviz.stats import wilson
 from cfviz.training.data import EvalSet, Marked, Photos, loader
 from cfviz.training.folder import account, shown, told
 from cfviz.words import columns
 
-from .calibration import calibration
+from .calibration import calibration, novelty
 
 # The ten classes of Imagenette; the other ten of the twenty are Imagewoof's.
 IMAGENETTE = frozenset(
@@ -194,6 +197,7 @@ def evaluate(
     accelerator: Accelerator | None = None,
     batch_size: int = 64,
     workers: int = 0,
+    others: Mapping[str, Photos] | None = None,
 ) -> dict[str, Any]:
     """Measure a model's accuracy on photos in class folders.
 
@@ -204,15 +208,22 @@ def evaluate(
         size: Side of the input in pixels, or its height and width.
         restrict: Predict only among the folder's classes, not among all of the model's.
         indices: Photos to measure on; None uses all.
+        others: Sets of photos of none of the model's classes, by title.
 
     Returns:
         The result of `scores`; `calibration` (see there); `files`, an account of every file of the folder
-        (see `folder.account`); and for the 20 classes of Imagenette and Imagewoof also `groups`: the scores
-        of the two halves, among all classes and among their own ten.
+        (see `folder.account`); what was measured (see `_identity`); with `others` also `novelty` (see there);
+        and for the 20 classes of Imagenette and Imagewoof `groups`: the scores of the two halves, among all
+        classes and among their own ten.
     """
     columns = columns_of(photos.classes, model_ids)
     items = EvalSet(photos, size, indices)
     logits, labels, fine = predict(model, items, accelerator, batch_size, workers)
+    strange = {
+        title: predict(model, EvalSet(one, size), accelerator, batch_size, workers)[0]
+        for title, one in (others or {}).items()
+    }
+    apart = {"novelty": novelty(logits, strange)} if strange else {}
     labels = columns[labels]
     if restrict or len(set(columns.tolist())) == len(model_ids):
         chosen = list(dict.fromkeys(columns.tolist()))  # two folders may belong to one class
@@ -222,12 +233,27 @@ def evaluate(
         names = model_ids
     files = account(photos, items.indices, items.indices[~fine])
     about = {"photos": len(labels), "files": files, "size": size, "restricted": restrict}
-    result = {**about, **scores(logits, labels, names)}
+    result = {**_identity(model), **about, **scores(logits, labels, names)}
     if len(labels) > 1:
         result["calibration"] = calibration(logits, labels)
     if sorted(name.split("_")[0] for name in names) == wordnet_ids("imagenette20"):
         result["groups"] = _halves(logits, labels, names)
-    return result
+    return result | apart
+
+
+def _identity(model: nn.Module) -> dict[str, Any]:
+    """What was measured: variant, origin and SHA-256 of the weights, position bias, G, I, form of LDA."""
+    if not isinstance(model, CrossFormer):
+        return {}
+    known, interval = model.provenance, model.interval
+    return {
+        "variant": name_of(model),
+        "weights": {"source": known.source, "sha256": known.sha256},
+        "position_bias": model.position_bias,
+        "group_size": list(model.group_size),
+        "interval": interval if isinstance(interval, str) else list(interval),
+        "lda": model.lda,
+    }
 
 
 def _names_of(column: int, columns: np.ndarray, folders: list[str]) -> str:

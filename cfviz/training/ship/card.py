@@ -2,27 +2,29 @@
 
 import csv
 import json
-import platform
 import shlex
 from collections import Counter
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
+from cfviz.data.labels import dataset_of_folders
 from cfviz.jobs import replacing
 from cfviz.jobs import write as write_json
 from cfviz.models.weights.checkpoints import load_checkpoint, model_card
 from cfviz.models.weights.errors import some
+from cfviz.provenance import DATASETS
 from cfviz.training import recipe as recipes
 from cfviz.training.recipe import MACHINE_PATHS, Recipe
+
+from . import NOTES
 
 TARGETS = {"top1": 0.85, "Imagenette half": 0.93, "Imagewoof half": 0.77}
 SHOWN = 10  # reasons for skipping files
 FORMS = {"regions": "within regions", "whole": "over the whole map"}
 PRECISION = {"bf16": "bf16", "no": "float32"}
+UNKNOWN = "unknown"
 
 
 def path_of(weights: str | Path) -> Path:
@@ -37,17 +39,10 @@ def read(weights: str | Path) -> dict[str, Any]:
 
 def write(weights: str | Path, facts: dict[str, Any]) -> None:
     """Write the card as JSON and as Markdown."""
-    path = path_of(weights)
+    path, said = path_of(weights), text(facts)  # before writing: facts that make no text replace no card
     write_json(path, facts)
     with replacing(path.with_suffix(".md")) as part:
-        part.write_text(text(facts), encoding="utf-8")
-
-
-def _release(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+        part.write_text(said, encoding="utf-8")
 
 
 def start(recipe: Recipe) -> dict[str, Any] | None:
@@ -71,6 +66,8 @@ def describe(
 ) -> dict[str, Any]:
     """Facts about a run, without paths of this machine: recipe, wall time, learning curve, versions.
 
+    What the run's state does not record, such as the processor of an old run, is not known.
+
     Args:
         recipe: The run's recipe.
         state: The run's last state.
@@ -93,10 +90,10 @@ def describe(
         "wall_hours": round(state["seconds"] / 3600, 2),
         **({"files": _files(state["files"])} if state.get("files") else {}),
         "command": _command(recipe, Path(weights)),
-        "teacher": _teacher(recipe),
+        "teacher": _teacher(recipe, state),
         "curve": curve,
-        "versions": {name: _release(name) for name in ("torch", "timm", "accelerate")},
-        "processor": state.get("processor") or f"{platform.machine()}, {torch.get_num_threads()} threads",
+        **({"versions": state["versions"]} if "versions" in state else {}),
+        "processor": state.get("processor", UNKNOWN),
     }
 
 
@@ -147,9 +144,16 @@ def _short(path: Any) -> Any:
     return "/".join(Path(path).parts[1:][-2:])
 
 
-def _teacher(recipe: Recipe) -> str | None:
+def _teacher(recipe: Recipe, state: dict[str, Any]) -> str | None:
     if recipe.teacher is None:
         return None
+    folders = state.get("classes")
+    known = dataset_of_folders(folders) if folders else recipe.dataset
+    seen = (
+        "ImageNet, from which these photos are taken, and has probably seen most of them."
+        if known in DATASETS
+        else "classes of ImageNet; how many of these photos it has seen is not known."
+    )
     what = "crop, read from its map of the whole photo" if recipe.teacher_maps else "whole photo"
     more = (
         " Each token of the last stage also learns to predict the principal components of the teacher's "
@@ -161,17 +165,25 @@ def _teacher(recipe: Recipe) -> str | None:
     return (
         f"{recipe.teacher}: its probabilities over the {recipe.num_classes} classes for each {what}, at "
         f"temperature {recipe.temperature:g}, make {recipe.distill:.0%} of each target.{more} The teacher "
-        "was trained on ImageNet, from which these photos are taken, and has probably seen most of them."
+        f"was trained on {seen}"
     )
 
 
 def _changed(facts: dict[str, Any]) -> list[str]:
-    """Settings changed when the run was resumed: the recipe in the card has only the latest values."""
+    """What changed when the run was resumed: the rest of the card has only the latest values."""
     return [
         f"- From epoch {change['epoch'] + 1} (step {change['step'] + 1}): "
-        + ", ".join(f"{name} {old} -> {new}" for name, (old, new) in change["settings"].items())
+        + ", ".join(
+            f"{name} {_brief(name, old)} -> {_brief(name, new)}"
+            for name, (old, new) in change["settings"].items()
+        )
         for change in facts.get("changes", [])
     ]
+
+
+def _brief(name: str, value: Any) -> Any:
+    """A value as a card shows it: twelve digits of a commit."""
+    return value[:12] if name == "commit" else value
 
 
 def _percent(score: dict[str, Any]) -> str:
@@ -193,10 +205,9 @@ def _calibrated(found: dict[str, Any]) -> list[str]:
         [f"{scale * x:.{digits}f}" for x in found[key]]
         for key, scale, digits in (("ece", 100, 1), ("nll", 1, 3))
     )
-    sure = "less" if found["temperature"] < 1 else "more"
-    return [
-        "## How often it is right when it is so sure",
-        "",
+    T = found["temperature"]
+    sure = "as sure as" if T == 1 else "less sure than" if T < 1 else "more sure than"
+    table = [
         "| probability of its answer | right | 95 % interval | photos |",
         "|---|---|---|---|",
         *(
@@ -205,12 +216,17 @@ def _calibrated(found: dict[str, Any]) -> list[str]:
             for one in found["bins"]
         ),
         "",
-        f"Measured on the validation photos, all of them photos of its classes. The model is {sure} sure "
-        f"than it is right: fitted on half of these photos ({found['fitted_on']}), the temperature is "
-        f"{found['temperature']:g}, which on the other half ({found['tested_on']}) changes the expected "
+    ]
+    return [
+        "## How often it is right when it is so sure",
+        "",
+        *(table if found["bins"] else ["Too few photos for a table.", ""]),
+        f"Measured on the validation photos, all of them photos of its classes. The model is {sure} "
+        f"it is right: fitted on half of these photos ({found['fitted_on']}), the temperature is "
+        f"{T:g}, which on the other half ({found['tested_on']}) changes the expected "
         f"calibration error from {ece[0]} to {ece[1]} % and the negative log-likelihood from {nll[0]} to "
         f"{nll[1]}. It is not applied: the probabilities shown are the softmax of the logits, as everywhere "
-        "else, and the app shows this table's row beside them.",
+        "else.",
         "",
     ]
 
@@ -220,8 +236,8 @@ def _novelty(found: dict[str, Any]) -> list[str]:
     return [
         "## Whether it notices what it was not trained on",
         "",
-        "Not well enough to say so beside a photo, so the app does not. AUROC against the validation photos, "
-        "and how many pass the threshold that 95 % of the validation photos pass:",
+        "AUROC against the validation photos, and how many pass the threshold that 95 % of the validation "
+        "photos pass. The app says nothing of it beside a photo.",
         "",
         "| score | pictures | AUROC | taken for its own |",
         "|---|---|---|---|",
@@ -288,16 +304,67 @@ def _paths(command: str) -> str:
     return "" if ".yaml" in command or "data=" in command else " (paths with `--set`)"
 
 
+def _phases(facts: dict[str, Any]) -> str:
+    """The phases, each with the settings that it does not share with the others, and how far the run got."""
+    recipe, left = facts["recipe"], facts["epochs"]
+    phases = recipe["phases"]
+    begun = facts.get("phases_begun", len(phases))  # older cards: of finished runs
+    batches, decays = (_by_phase(recipe, name) for name in ("batch_size", "ema_decay"))
+    said = []
+    for n, (p, batch, decay) in enumerate(zip(phases, batches, decays, strict=True)):
+        done = min(left, p["epochs"])
+        left -= done
+        line = f"{p['size']} px, G {p['group_size']}, I {p['interval'] or 'of the variant'}, "
+        line += f"LDA {FORMS[p['lda']]}, " if p.get("lda") else ""
+        line += "1 epoch" if p["epochs"] == 1 else f"{p['epochs']} epochs"
+        line += f" of {p['steps']} steps" if p["steps"] else ""
+        line += f", batch {batch}" if len(set(batches)) > 1 else ""
+        line += f", moving average {decay:g}" if recipe["ema_decay"] and len(set(decays)) > 1 else ""
+        if n >= begun:
+            line += " (planned, not begun)"
+        elif done < p["epochs"]:
+            line += f" ({done} finished)"
+        said.append(line)
+    shared = f"batch {batches[0]}, " if len(set(batches)) == 1 else ""
+    return f"{'; '.join(said)}; {shared}{facts['steps']} steps"
+
+
+def _by_phase(recipe: dict[str, Any], name: str) -> list[Any]:
+    """A setting in each phase: its own value, else the recipe's."""
+    own = (phase.get(name) for phase in recipe["phases"])
+    return [recipe[name] if value is None else value for value in own]
+
+
+def _optimisation(facts: dict[str, Any]) -> str:
+    """What the optimiser did, apart from what differs from phase to phase."""
+    recipe = facts["recipe"]
+    decays = set(_by_phase(recipe, "ema_decay"))
+    average = "no moving average, " if not recipe["ema_decay"] else ""
+    if not average and len(decays) == 1:
+        average = f"moving average {decays.pop():g}, "
+    return (
+        f"{recipe['optimizer']}, lr {recipe['lr']:g} with {'warm-up and ' if recipe['warmup_epochs'] else ''}"
+        f"cosine, weight decay {recipe['weight_decay']:g}, label smoothing {recipe['label_smoothing']:g}, "
+        f"{average}{PRECISION[recipe['precision']]}, seed {facts['seed']}"
+    )
+
+
+def _commits(facts: dict[str, Any]) -> str:
+    """The commit of the training, and that of the export if it was another."""
+    made, exported = facts["commit"], facts.get("exported", {}).get("commit", UNKNOWN)
+    more = "" if exported in (made, UNKNOWN) else f", exported at commit {_brief('commit', exported)}"
+    return f"commit {_brief('commit', made)}{more}"
+
+
 def text(facts: dict[str, Any]) -> str:
     """The card as Markdown."""
     recipe, bias = facts["recipe"], facts["position_bias"]
-    phases = "; ".join(
-        f"{p['size']} px, G {p['group_size']}, I {p['interval'] or 'of the variant'}, "
-        + (f"LDA {FORMS[p['lda']]}, " if p.get("lda") else "")
-        + ("1 epoch" if p["epochs"] == 1 else f"{p['epochs']} epochs")
-        + (f" of {p['steps']} steps" if p["steps"] else "")
-        for p in recipe["phases"]
+    held = (
+        f"{recipe['hold_out']:.0%} of them held out for all choices"
+        if recipe["hold_out"]
+        else "none held out"
     )
+    processor = "an unknown processor" if facts["processor"] == UNKNOWN else facts["processor"]
     lines = [
         f"# {facts['variant']}" + ("" if bias == "dpb" else f", position bias {bias}"),
         "",
@@ -307,26 +374,24 @@ def text(facts: dict[str, Any]) -> str:
         f"SHA-256 `{facts['sha256']}`",
         f"- Position bias: {bias}; G {facts['group_size']}, I {facts['interval']} at {facts['img_size']} px"
         + f"; groups of long distance attention {FORMS[facts.get('lda', 'regions')]}",
-        f"- Data: {_data(facts)}, {recipe['hold_out']:.0%} of them held out for all choices",
+        f"- Data: {_data(facts)}, {held}",
         *_account(facts),
         *_start(facts),
-        f"- Phases: {phases}; batch {recipe['batch_size']}, {facts['steps']} steps",
-        f"- {recipe['optimizer']}, lr {recipe['lr']:g} with warm-up and cosine, weight decay "
-        f"{recipe['weight_decay']:g}, label smoothing {recipe['label_smoothing']:g}, moving average "
-        f"{recipe['ema_decay']:g}, {PRECISION[recipe['precision']]}, seed {facts['seed']}",
+        f"- Phases: {_phases(facts)}",
+        f"- {_optimisation(facts)}",
         f"- Teacher: {facts['teacher'] or 'none'}",
-        f"- Wall time: {facts['wall_hours']:g} h on {facts['processor']}",
+        f"- Wall time: {facts['wall_hours']:g} h on {processor}",
         *_changed(facts),
-        f"- Command: `{facts['command']}`{_paths(facts['command'])}, commit {facts['commit'][:12]}",
+        f"- Command: `{facts['command']}`{_paths(facts['command'])}, {_commits(facts)}",
         "",
     ]
-    for note in ("choice", "schedule", "limits", "gap"):
+    for note in NOTES:
         if note in facts:
             lines += [facts[note], ""]
     if "val" in facts and facts.get("dataset") == "imagenette20":
         lines += _against_targets(facts["val"])
     if "val" in facts:
-        lines += _measured(f"Validation photos, {facts['val']['size']} px, measured once", facts["val"])
+        lines += _measured(f"Validation photos, {facts['val']['size']} px", facts["val"])
     if "calibration" in facts:
         lines += _calibrated(facts["calibration"])
     if "novelty" in facts:

@@ -1,7 +1,6 @@
 """From a training run to the weights shipped with the app: float16, with a card of measured figures."""
 
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,15 +17,16 @@ from cfviz.models.crossformer import CrossFormer
 from cfviz.models.factory import build
 from cfviz.models.weights.checkpoints import load_checkpoint, write_checkpoint
 from cfviz.models.weights.errors import printable
-from cfviz.models.weights.facts import largest_groups
+from cfviz.models.weights.facts import begun, largest_groups
 from cfviz.provenance import Training, fitting
 from cfviz.training import cache, data
 from cfviz.training.measure import evaluation
-from cfviz.training.recipe import Recipe, from_dict
+from cfviz.training.recipe import Phase, Recipe, from_dict
 from cfviz.training.start import build_model, groups_of
 from cfviz.training.state import read as read_state
 
-from . import card
+from . import NOTES, card
+from .made_with import commit, versions
 
 
 def load_run(run: str | Path) -> tuple[Recipe, dict[str, Any], dict[str, torch.Tensor]]:
@@ -35,18 +35,6 @@ def load_run(run: str | Path) -> tuple[Recipe, dict[str, Any], dict[str, torch.T
     recipe = from_dict(found["recipe"], str(run))
     recipe = replace(recipe, dataset=fitting(recipe.dataset, recipe.num_classes))
     return recipe, found, found["ema"] or found["model"]
-
-
-def commit() -> str:
-    """The Git commit of the checkout, or "unknown" if there is none."""
-    here = Path(__file__).parent
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
 
 
 def training(recipe: Recipe, state: dict[str, Any], start: dict[str, Any] | None = None) -> Training:
@@ -80,6 +68,23 @@ def classes(recipe: Recipe, state: dict[str, Any]) -> dict[str, Any]:
     return {"classes": [printable(name) for name in folders]}
 
 
+def phases_begun(recipe: Recipe, state: dict[str, Any]) -> list[Phase]:
+    """The phases that a run has begun, at least the first; a stopped run has not seen the others."""
+    epochs = state["epoch"] + bool(state.get("step_in_epoch", 0))  # started or finished
+    return recipe.phases[: len(begun(recipe.as_dict()["phases"], epochs))]
+
+
+def shaped(recipe: Recipe, state: dict[str, Any]) -> CrossFormer:
+    """An untrained model as the run leaves it: with the groups of the last phase begun.
+
+    A table of position biases is made for the last phase of the recipe, whose G it therefore keeps.
+    """
+    model = build_model(replace(recipe, start_weights=None, redraw=[]))
+    G, interval, lda = groups_of(recipe, phases_begun(recipe, state)[-1])
+    model.set_grouping(None if recipe.position_bias == "rpb" else G, interval, lda)
+    return model
+
+
 def trained_group(
     recipe: Recipe, state: dict[str, Any], before: Sequence[int] | None = None
 ) -> list[int] | None:
@@ -90,9 +95,8 @@ def trained_group(
         state: The run's last state.
         before: The same for the weights that the run started from; 0 at stages where it no longer applies.
     """
-    epochs = max(1, state["epoch"] + (state.get("step_in_epoch", 0) > 0))  # started or finished
-    begun = (recipe.phase_at(epoch) for epoch in range(epochs))
-    return largest_groups(((phase.size, *groups_of(recipe, phase)) for phase in begun), before)
+    shown = phases_begun(recipe, state)
+    return largest_groups(((phase.size, *groups_of(recipe, phase)) for phase in shown), before)
 
 
 def earlier_group(recipe: Recipe, model: CrossFormer, start: dict[str, Any] | None) -> list[int] | None:
@@ -113,12 +117,19 @@ def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
     Args:
         run: The --out folder of a training run.
         out: A .safetensors file.
-        **notes: Further facts for the card.
+        **notes: Paragraphs for the card, by the names in `NOTES`.
+
+    Raises:
+        ValueError: If there is no such run, `out` has another ending, or a note another name.
     """
-    recipe, state, weights = load_run(run)
+    if unknown := [name for name in notes if name not in NOTES]:
+        raise ValueError(f"a card has no note {unknown[0]!r}; expected one of {', '.join(NOTES)}")
     out = Path(out)
+    if out.suffix != ".safetensors":  # the card beside it would overwrite a file that ends in .json
+        raise ValueError(f"got {out} to write the weights to, expected a name that ends in .safetensors")
+    recipe, state, weights = load_run(run)
     out.parent.mkdir(parents=True, exist_ok=True)
-    model = build_model(replace(recipe, start_weights=None, redraw=[]))
+    model, shown = shaped(recipe, state), phases_begun(recipe, state)
     start = card.start(recipe)  # before writing, as `out` may be the same file
     trained = training(recipe, state, start)
     facts = {
@@ -133,16 +144,17 @@ def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
         "group_size": list(model.group_size),
         "interval": model.interval if isinstance(model.interval, str) else list(model.interval),
         "lda": model.lda,
-        "img_size": recipe.phases[-1].size,
+        "img_size": shown[-1].size,
         "trained_group": trained_group(recipe, state, earlier_group(recipe, model, start)),
-        "commit": commit(),
+        "commit": state.get("commit", "unknown"),  # older runs kept none
     }
     with replacing(out) as part:
         sha256 = write_checkpoint(part, weights, torch.float16, **facts)
         size = part.stat().st_size
     about = card.describe(recipe, state, Path(run) / "log.csv", out)
     card.write_recipe(out, recipe)
-    about["start"] = start
+    about |= {"start": start, "phases_begun": len(shown)}
+    about["exported"] = {"commit": commit(), "versions": versions()}
     parameters = sum(value.numel() for value in weights.values())
     sizes = {"sha256": sha256, "bytes": size, "parameters": parameters}
     card.write(out, {**facts, **sizes, **about, **notes})
@@ -156,40 +168,55 @@ def measure(
     train: data.Photos | None = None,
     size: int | None = None,
     accelerator: Accelerator | None = None,
+    others: Mapping[str, data.Photos] | None = None,
     **engine: Any,
 ) -> dict[str, Any]:
     """Measure exported weights and add the figures to the card.
 
-    These are the accuracy on the held-out photos, if there are any, and on `val`, if given, and the effect of
-    rounding to float16.
+    These are the accuracy on the held-out photos, if there are any, and on `val`, if given, with what the
+    probabilities are worth there; whether the model tells `others` from `val`; and the effect of rounding to
+    float16.
 
     Args:
         weights: The file written by `export`.
         run: The run that the weights came from.
         val: Photos that played no part in model selection.
         train: The training photos, whose held-out part is measured; None opens those of the recipe.
-        size: Input side in pixels; None for that of the last phase of training.
+        size: Input side in pixels; None for that of the last phase that the training began.
         accelerator: The processes that share the work; the main process writes the card.
+        others: Sets of photos of none of the model's classes, by title; they are compared with `val`.
         **engine: Passed to `evaluate` (batch_size, workers).
     """
+    if others and val is None:
+        raise ValueError(
+            "photos of no class are compared with validation photos; expected some of those, too"
+        )
     recipe, _, full = load_run(run)
     engine["accelerator"] = accelerator
     if train is None:
         train = data.open_photos(recipe, run)
     checkpoint = load_checkpoint(weights)
     half = build(checkpoint)
-    ids, size = train.classes, size or recipe.phases[-1].size
     held = np.flatnonzero(cache.held_out(train.names, recipe.hold_out))
     facts = card.read(weights)
+    ids, size = train.classes, size or facts["img_size"]
     if len(held):
         facts["held_out"] = evaluation.evaluate(half, train, ids, size, indices=held, **engine)
     rounded = held if len(held) else np.arange(len(train))
     facts["float16"] = _rounding(half, full, train, rounded, size, accelerator)
     if val is not None:
-        facts["val"] = evaluation.evaluate(half, val, ids, size, **engine)
+        facts |= _of_validation(evaluation.evaluate(half, val, ids, size, others=others, **engine))
     if accelerator is None or accelerator.is_main_process:
         card.write(weights, facts)
     return facts
+
+
+def _of_validation(found: dict[str, Any]) -> dict[str, Any]:
+    """The facts from a measurement on validation photos: what the card says of its own stands beside it."""
+    apart: dict[str, Any] = {name: found.pop(name) for name in ("calibration", "novelty") if name in found}
+    if "calibration" in apart:
+        apart["calibration"] = {"size": found["size"], **apart["calibration"]}
+    return {"val": found, **apart}
 
 
 @torch.inference_mode()
