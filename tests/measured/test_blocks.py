@@ -11,8 +11,9 @@ from cfviz.models.probes.linear import probes_for
 from cfviz.run import load
 
 
-def test_a_block_knows_more_the_later_it_is() -> None:
-    probes = probes_for(load("crossformer_nano"))
+@pytest.mark.parametrize("name", ["crossformer_nano", "crossformer_nano_rpb"])
+def test_a_block_knows_more_the_later_it_is(name: str) -> None:
+    probes = probes_for(load(name))
     assert probes is not None
     places = [(s, b) for s, n in enumerate((2, 2, 2, 1)) for b in range(n)]
     for kind in ("photo", "token"):
@@ -22,6 +23,7 @@ def test_a_block_knows_more_the_later_it_is() -> None:
         assert all(one["low"] < one["value"] < one["high"] for one in found)
         assert values[0] > 2 / 20  # chance is 1 in 20
     assert probes.accuracy(3, 0)["value"] > 0.75
+    assert probes.accuracy(3, 0)["n"] == 7850
 
 
 def test_a_photo_is_read_block_by_block_and_token_by_token() -> None:
