@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from cfviz.framing import Frame
-from cfviz.jobs import check_target, replacing
 from cfviz.training.cli import add_lda, count, size_of
 from cfviz.words import LANGUAGES, Translator, translator
 
 from .arguments import add_forward, add_model
 from .opening import about_weights, open_placed, weights_lines
+from .operations import add_operations, check_operations, write_operations
 from .output import EXPECTED, USER_ERROR, complain, named, note, one_line, print_json, print_table
-
-FORMS = (".json", ".csv")  # of the operations
 
 
 def add(commands: Any) -> None:
@@ -35,11 +32,7 @@ def add(commands: Any) -> None:
     predict.add_argument(
         "--lang", choices=LANGUAGES, default="en", help="language of class names and remarks (default: en)"
     )
-    predict.add_argument(
-        "--operations", metavar="FILE",
-        help="also record and time the operations of the forward on the first photo, and write them as .json "
-        "or .csv",
-    )  # fmt: skip
+    add_operations(predict)
     predict.add_argument("--json", action="store_true", help="print machine-readable output")
     predict.set_defaults(run=_predict)
 
@@ -48,10 +41,7 @@ def _predict(args: argparse.Namespace) -> int:
     from cfviz.data.images import load_image  # deferred, with the rest: PyTorch
     from cfviz.run import class_names, frame_of, inspect, name_of
 
-    if args.operations:
-        check_target(args.operations, "--operations")
-        if Path(args.operations).suffix not in FORMS:
-            raise ValueError(f"--operations {args.operations}: expected the name of a .json or .csv file")
+    check_operations(args)
     model = open_placed(args)
     size = size_of(args, model)
     names, t = class_names(model, args.lang), translator(args.lang)
@@ -69,8 +59,8 @@ def _predict(args: argparse.Namespace) -> int:
             )
             complain(named(photo, error))
             continue
-        if args.operations and not results:
-            _write_operations(args, model, photo, image, size)
+        if not results:
+            write_operations(args, photo, image, model, size=size, mode=args.mode, centre=args.centre)
         shown = frame_of(trace)
         results.append(_result(photo, image, trace, shown, names, args.top))
         if not args.json:
@@ -88,15 +78,6 @@ def _predict(args: argparse.Namespace) -> int:
             "that have trained ones"
         )
     return USER_ERROR if failures else 0
-
-
-def _write_operations(args: argparse.Namespace, model: Any, photo: str, image: Any, size: Any) -> None:
-    from cfviz.measured.operations import as_text, how_measured, measure_operations  # deferred: PyTorch
-
-    measured = measure_operations(image, model, size, mode=args.mode, centre=args.centre).found
-    with replacing(args.operations) as path:
-        path.write_text(as_text(measured, Path(args.operations).suffix), "utf-8")
-    note(f"{args.operations}: {photo}; {how_measured(measured, args.lang)}")
 
 
 def _result(photo: str, image: Any, trace: Any, shown: Frame, names: list[str], top: int) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from shlex import quote
@@ -20,7 +18,7 @@ from cfviz.data.images import load_image
 from cfviz.figures.live.attention import pack_trace
 from cfviz.figures.live.attention_schemes import SHORT
 from cfviz.figures.plots.embedding import heat
-from cfviz.framing import CENTRE, as_size, centre_code, size_code, size_text
+from cfviz.framing import CENTRE, as_size, centre_code, size_code
 from cfviz.measured import QUICK
 from cfviz.measured import others as measured
 from cfviz.models.inputs import input_for
@@ -31,7 +29,7 @@ from cfviz.models.weights.errors import CheckpointError
 from cfviz.notebook import LIMIT
 from cfviz.run import about_answer, class_names, frame_of, prepared_for
 from cfviz.trace import Trace
-from cfviz.words import quantity, section_words, translator
+from cfviz.words import section_words, translator
 
 from .page import (
     Origin,
@@ -39,6 +37,7 @@ from .page import (
     answers_table,
     assembled,
     centre_of,
+    facts_table,
     heads_table,
     no_answer,
     png_uri,
@@ -213,6 +212,8 @@ def _body(
     warn = f'<p class="rp-warn">{escape(t["random"])}</p>' if random else ""
     ranks = ranking_table(session["parts"], labels, t) if session["parts"] else ""
     note = escape(t["parts_look"].format(n=len(session["parts"])))
+    size = f"{session['model']} (timm, {session['family']}), {session['parameters'] / 1e6:.2f} M"
+    trained = trace.weights.trained_in(translator(lang))
     answer = (
         answers_table(session, t, labels, about_answer(trace, labels, translator(lang)), lang)
         if trace.weights.predicts
@@ -220,14 +221,14 @@ def _body(
     )
     return "\n".join([
         f'<h1>{escape(trace.photo or "cfviz")}</h1><p class="rp-lede">{escape(t["lede"])}</p>{warn}',
-        f'<div class="rp-top"><img alt="{escape(t["crop"])}" src="{png_uri(trace)}">{answer}</div>',
+        f'<div class="rp-top"><img alt="{escape(t["crop"])}" src="{png_uri(trace.crop)}">{answer}</div>',
         f'<h2>{escape(t["attention"])}</h2><p class="rp-note">{escape(t["attention_look"])}</p>'
         '<section><div class="cf-host"></div></section>',
         _depends(trace, model, x, t, at),
         f'<h2>{escape(t["parts"])}</h2><p class="rp-note">{note}</p>{ranks}' if ranks else "",
         f"<h2>{escape(t['heads'])}</h2><details><summary>{escape(t['heads_look'])}</summary>",
         heads_table(session, t) + "</details>",
-        f"<h2>{escape(t['made'])}</h2>{_facts(session, t, trace.weights.trained_in(translator(lang)))}",
+        f"<h2>{escape(t['made'])}</h2>{facts_table(session, t, size, trained)}",
         f"<h2>{escape(t['again'])}</h2>{again(session, t)}",
     ])  # fmt: skip
 
@@ -267,9 +268,7 @@ def _over(trace: Trace, values: np.ndarray, cell: int, mark: tuple[float, float]
     pen = ImageDraw.Draw(whole)
     for colour, width, r in (("#14181D", 4, 6), ("#FFFFFF", 2, 5)):
         pen.ellipse((mark[0] - r, mark[1] - r, mark[0] + r, mark[1] + r), outline=colour, width=width)
-    out = io.BytesIO()
-    whole.save(out, "PNG")
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+    return png_uri(whole)
 
 
 def _on(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -277,20 +276,3 @@ def _on(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     whole = Image.new("RGB", size, "white")
     whole.paste(picture)
     return whole
-
-
-def _facts(session: Mapping[str, Any], t: Mapping[str, str], trained: str) -> str:
-    weights, s = session["weights"], session["settings"]
-    rows = {
-        "model": f"{session['model']} (timm, {session['family']}), {session['parameters'] / 1e6:.2f} M",
-        "weights": f"{weights['source']}: {trained or t['random']}",
-        "sha256": weights["sha256"] or "–",
-        "settings": f"{quantity(size_text(s['size']), 'px')}, {s['mode']}, {s['dtype']}, {s['device']}"
-        + (f", brush {s['strokes']}" if "strokes" in s else ""),
-        "seconds": quantity(f"{1000 * session['seconds']:.0f}", "ms"),
-        "versions": ", ".join(f"{name} {number}" for name, number in session["versions"].items()),
-    }
-    lines = "".join(
-        f"<tr><th>{escape(t[key])}</th><td>{escape(text)}</td></tr>" for key, text in rows.items()
-    )
-    return f'<table class="rp-facts">{lines}</table>'

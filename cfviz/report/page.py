@@ -22,6 +22,7 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 import numpy as np
+from PIL import Image
 
 import cfviz
 from cfviz import notebook, point_names, web
@@ -365,7 +366,7 @@ def _body(
     note = escape(t["parts_look"].format(n=len(session["parts"])))
     parts = [
         f'<h1>{escape(trace.photo or "cfviz")}</h1><p class="rp-lede">{escape(t["lede"])}</p>{warn}',
-        f'<div class="rp-top"><img alt="{escape(t["crop"])}" src="{png_uri(trace)}">',
+        f'<div class="rp-top"><img alt="{escape(t["crop"])}" src="{png_uri(trace.crop)}">',
         (
             no_answer(lang)
             if not trace.weights.predicts
@@ -435,15 +436,24 @@ def heads_table(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
 
 
 def _facts(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
-    weights, s = session["weights"], session["settings"]
+    s, trained = session["settings"], session["weights"]["trained"]
     size = f"{session['parameters'] / 1e6:.2f} M, {session['macs'] / 1e9:.2f} GFLOPs"
+    groups = f"; G {s['group_size']}, I {s['interval']}" + (", lda=whole" if s["lda"] == "whole" else "")
+    table = facts_table(session, t, f"{session['model']}, {size}", trained, groups)
+    return f'{table}<p class="rp-note">{escape(t["flops_note"])}</p>'
+
+
+def facts_table(
+    session: Mapping[str, Any], t: Mapping[str, str], model: str, trained: str | None, groups: str = ""
+) -> str:
+    """How the report was made, as a table; `groups` is said after the other settings."""
+    weights, s = session["weights"], session["settings"]
     rows = {
-        "model": f"{session['model']}, {size}",
-        "weights": f"{weights['source']}: {weights['trained'] or t['random']}",
+        "model": model,
+        "weights": f"{weights['source']}: {trained or t['random']}",
         "sha256": weights["sha256"] or "–",
-        "settings": f"{quantity(size_text(s['size']), 'px')}, {s['mode']}, {s['dtype']}, {s['device']}; "
-        f"G {s['group_size']}, I {s['interval']}"
-        + (", lda=whole" if s["lda"] == "whole" else "")
+        "settings": f"{quantity(size_text(s['size']), 'px')}, {s['mode']}, {s['dtype']}, {s['device']}"
+        + groups
         + (f", brush {s['strokes']}" if "strokes" in s else ""),
         "seconds": quantity(f"{1000 * session['seconds']:.0f}", "ms"),
         "versions": ", ".join(f"{name} {number}" for name, number in session["versions"].items()),
@@ -451,7 +461,7 @@ def _facts(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
     lines = "".join(
         f"<tr><th>{escape(t[key])}</th><td>{escape(text)}</td></tr>" for key, text in rows.items()
     )
-    return f'<table class="rp-facts">{lines}</table><p class="rp-note">{escape(t["flops_note"])}</p>'
+    return f'<table class="rp-facts">{lines}</table>'
 
 
 def again(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
@@ -480,11 +490,11 @@ def _carried(session: Mapping[str, Any], t: Mapping[str, str]) -> str:
     return f'<div class="rp-note"><p>{escape(t["link_lost"])}</p><ul>{lines}</ul></div>'
 
 
-def png_uri(trace: Trace) -> str:
-    """The pixels that the model saw."""
+def png_uri(picture: Image.Image | None) -> str:
+    """A picture, as an address that holds it."""
     out = io.BytesIO()
-    assert trace.crop is not None
-    trace.crop.convert("RGB").save(out, "PNG")
+    assert picture is not None  # `html` refuses traces without the pixels that the model saw
+    picture.convert("RGB").save(out, "PNG")
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 

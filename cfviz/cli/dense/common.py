@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
-from cfviz.jobs import check_target, replacing
 from cfviz.models.dense.variants import DENSE, SIDES, Task, list_dense
 from cfviz.models.variants import SHIPPED
 from cfviz.words import LANGUAGES, Translator
 
 from ..opening import about_weights
+from ..operations import add_operations
 from ..output import EXPECTED, USER_ERROR, Bar, complain, named, note, one_line, print_json
 
 SMALLEST = 32
-FORMS = (".json", ".csv")  # of the operations
 OTHER: dict[str, str] = {"detect": "segment", "segment": "detect"}
 ADVICE = "add --weights official (the authors', downloaded once), a file or hf-hub:OWNER/NAME"
 
@@ -52,11 +51,7 @@ def add_dense(parser: argparse.ArgumentParser, task: Task, written: str) -> None
         "--lang", choices=LANGUAGES, default="en",
         help="language of class names and remarks (default: en); pictures are always in English",
     )  # fmt: skip
-    parser.add_argument(
-        "--operations", metavar="FILE",
-        help="also record and time the operations of the forward on the first photo, and write them as .json "
-        "or .csv",
-    )  # fmt: skip
+    add_operations(parser)
     parser.add_argument("--json", action="store_true", help="print machine-readable output")
 
 
@@ -159,29 +154,6 @@ def each_photo(photos: list[str], failures: list[dict[str, Any]]) -> Iterator[tu
             complain(named(photo, error))
             continue
         yield position, photo, opened
-
-
-def check_operations(args: argparse.Namespace) -> None:
-    """Check that `--operations` can be written, and as what.
-
-    Raises:
-        ValueError: If it cannot.
-    """
-    if args.operations:
-        check_target(args.operations, "--operations")
-        if Path(args.operations).suffix not in FORMS:
-            raise ValueError(f"--operations {args.operations}: expected the name of a .json or .csv file")
-
-
-def write_operations(args: argparse.Namespace, model: Any, photo: Any) -> None:
-    """Record and time the operations of a forward, and write them to `--operations`, if it is given."""
-    from cfviz.measured.operations import as_text, how_measured, measure_operations  # deferred: PyTorch
-
-    if args.operations:
-        measured = measure_operations(photo, model, sides=args.sides).found
-        with replacing(args.operations) as path:
-            path.write_text(as_text(measured, Path(args.operations).suffix), "utf-8")
-        note(f"{args.operations}: {how_measured(measured, args.lang)}")
 
 
 def print_remark(result: dict[str, Any]) -> None:

@@ -10,17 +10,16 @@ from typing import Any
 from cfviz.jobs import write
 from cfviz.words import translator
 
+from ..operations import check_operations, write_operations
 from ..output import print_table
 from .common import (
     add_dense,
-    check_operations,
     each_photo,
     finish,
     open_dense,
     out_folder,
     print_remark,
     stem,
-    write_operations,
 )
 
 
@@ -85,7 +84,7 @@ def _detect(args: argparse.Namespace) -> int:
             picture = boxes_over(image, told[0], told[2].tolist(), captions, mask)
             picture.save(folder / f"{stem(name)}.png")
         if len(results) == 1:
-            write_operations(args, model, photo)
+            write_operations(args, name, photo, model, sides=args.sides)
         if not args.json:
             _print(results[-1], len(results) == 1)
             sys.stdout.flush()

@@ -11,17 +11,16 @@ from cfviz.models.dense.variants import ONE_SCALE
 from cfviz.training.cli import add_scales
 from cfviz.words import translator
 
+from ..operations import check_operations, write_operations
 from ..output import print_table
 from .common import (
     add_dense,
-    check_operations,
     each_photo,
     finish,
     open_dense,
     out_folder,
     print_remark,
     stem,
-    write_operations,
 )
 
 
@@ -73,7 +72,7 @@ def _segment(args: argparse.Namespace) -> int:
             label_picture(labels, model.num_classes).save(folder / f"{stem(name)}.png")
             labels_over(image, labels).save(folder / f"{stem(name)}.labelled.png")
         if len(results) == 1:
-            write_operations(args, model, photo)
+            write_operations(args, name, photo, model, sides=args.sides)
         if not args.json:
             _print(results[-1], len(results) == 1)
             sys.stdout.flush()

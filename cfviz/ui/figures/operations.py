@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import streamlit as st
@@ -12,7 +14,7 @@ import streamlit as st
 from cfviz.framing import Size, size_code
 from cfviz.measured.operations import figure, how_measured, sentence
 from cfviz.models.export import missing_packages
-from cfviz.models.probes.operations import Operations, operations
+from cfviz.models.probes.operations import PASSES, Operations, operations
 from cfviz.ui.compute.background import in_background
 from cfviz.ui.context import Context
 from cfviz.ui.widgets import chart
@@ -20,6 +22,7 @@ from cfviz.ui.widgets.figure import OPERATIONS
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import together
 
+FEW = 3  # passes of a model that takes long
 AGAIN = "cfviz.computes"  # how often this reader has asked for another measurement
 
 
@@ -28,9 +31,9 @@ def show_operations(
     key: str,
     model: Any,
     image: Any,
-    passes: int,
+    quick: bool,
     code: str,
-    onnx: Callable[[], bytes] | None,
+    export: Callable[[Any, Path, Size], Any] | None,
     name: str,
     size: Size,
 ) -> None:
@@ -41,17 +44,17 @@ def show_operations(
         key: Stands for the model, the photo and the size.
         model: In eval mode.
         image: The model's input, (3, H, W).
-        passes: How many to time.
+        quick: Whether a forward takes little time, so that many can be timed.
         code: What computes the same in Python.
-        onnx: Makes the model's ONNX file; None if there is none of such a model.
+        export: Writes the model's ONNX file; None if there is none of such a model.
         name: The model's, for the file.
         size: Of the input.
     """
     asked = f"{AGAIN}.{ctx.name}"
+    measure = partial(operations, model, image, PASSES if quick else FEW)
     found: Operations | None = in_background(
-        ("operations", key, st.session_state.get(asked, 0)), partial(operations, model, image, passes),
-        ctx.t("lab.computes_wait"),
-    )  # fmt: skip
+        ("operations", key, st.session_state.get(asked, 0)), measure, ctx.t("lab.computes_wait")
+    )
     if found is None:
         return
     chart.show_hint(together(sentence(found, ctx.lang), ctx.t("lab.computes_look")))
@@ -68,8 +71,8 @@ def show_operations(
             "cfviz-operations.json", "application/json", type="tertiary", icon=":material/data_object:",
             on_click="ignore", key=f"{ctx.name}.computes_json",
         )  # fmt: skip
-        if onnx is not None:
-            _offer_onnx(ctx, onnx, f"{name}-{size_code(size)}.onnx")
+        if export is not None:
+            _offer_onnx(ctx, partial(_onnx_bytes, export, model, size), f"{name}-{size_code(size)}.onnx")
     take_away(ctx, "computes", code=code)
 
 
@@ -83,3 +86,11 @@ def _offer_onnx(ctx: Context, onnx: Callable[[], bytes], file: str) -> None:
         icon=":material/schema:", on_click="ignore", key=f"{ctx.name}.computes_onnx",
         help=ctx.t("lab.computes_onnx_help"),
     )  # fmt: skip
+
+
+def _onnx_bytes(export: Callable[[Any, Path, Size], Any], model: Any, size: Size) -> bytes:
+    """A model as the bytes of an ONNX file, by the function that writes it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export(model, path, size)
+        return path.read_bytes()

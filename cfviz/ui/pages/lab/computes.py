@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
-from cfviz.framing import Size
 from cfviz.measured import quick
-from cfviz.models.crossformer import CrossFormer
 from cfviz.models.export import export_onnx
-from cfviz.models.probes.operations import PASSES
 from cfviz.ui.compute import keys
 from cfviz.ui.compute.models import model_code
 from cfviz.ui.figures.operations import show_operations
 from cfviz.ui.session import photos
 
 from .experiment import Experiment
-
-FEW = 3  # passes of a model that takes long
 
 
 def show_computes(experiment: Experiment) -> None:
@@ -27,16 +18,9 @@ def show_computes(experiment: Experiment) -> None:
     size = ctx.settings.sides
     show_operations(
         ctx, keys.joined(experiment.key, experiment.photo.sha256), model, experiment.image,
-        PASSES if quick(model, size) else FEW, _code(experiment), partial(_onnx, model, size),
+        quick(model, size), _code(experiment), export_onnx,
         ctx.settings.model.rpartition("/")[2] or "model", size,
     )  # fmt: skip
-
-
-def _onnx(model: CrossFormer, size: Size) -> bytes:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        export_onnx(model, path, size)
-        return path.read_bytes()
 
 
 def _code(experiment: Experiment) -> str:
