@@ -38,8 +38,8 @@ FIRST_VISIT = 5_000_000  # bytes, all pages together
 REFUSED = """window.refused = [];
 document.addEventListener("securitypolicyviolation",
   (e) => refused.push(`${e.violatedDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`));"""
-FIGURE = """(name) => {
-  const root = document.querySelector(`[data-figure=${name}]`).shadowRoot;
+FIGURE = """(name) => {  // undefined as long as the page, or a lesson's step, has none
+  const root = document.querySelector(`[data-figure=${name}]`)?.shadowRoot;
   return root?.querySelector(".cf")?.figure ?? root?.querySelector(".gr")?.app;
 }"""
 ATTENTION = f"""([stage, block, head, row, col]) => new Promise((done) => {{
@@ -147,7 +147,7 @@ def test_attention_is_the_librarys_at_random_tokens(visit: Visitor, traces: dict
     for id in PHOTOS:
         if id != PHOTOS[0]:
             page.get_by_role("radio", name=translator("en")(f"gallery.{id}")).click()
-            page.wait_for_function(f"() => ({FIGURE})('attention').header.source === '{id}'")
+            page.wait_for_function(f"() => ({FIGURE})('attention')?.header.source === '{id}'")
         trace = traces[id]
         for s, stage in enumerate(trace.groupings):
             for b, g in enumerate(stage):
@@ -230,6 +230,7 @@ def test_a_choice_goes_into_the_link_and_comes_back(visit: Visitor) -> None:
     page.wait_for_function(f"() => ({FIGURE})('attention')?.state.row === 5")
     assert page.evaluate(state) == again
     page.get_by_role("link", name=LANGUAGES["zh-Hant"]).click()
+    page.wait_for_url("**/zh-Hant/attention.html?**")
     page.wait_for_function(f"() => ({FIGURE})('attention')?.state.row === 5")
     assert page.evaluate("document.documentElement.lang") == "zh-Hant"
     assert page.evaluate(state) == again
@@ -350,7 +351,7 @@ def test_what_was_loaded_is_there_without_a_connection(visit: Visitor) -> None:
         page.get_by_role("link", name=translator("en")(f"common.page_{name}"), exact=True).click()
         page.locator(f'[data-figure="{part}"][data-drawn]').wait_for()
     page.get_by_role("link", name=LANGUAGES["zh-Hant"]).click()
-    page.wait_for_function("() => document.documentElement.lang === 'zh-Hant'")
+    page.wait_for_url("**/zh-Hant/**")
     page.locator('[data-figure="surfaces"][data-drawn]').wait_for()
     page.get_by_role("link", name=translator("zh-Hant")("common.page_embedding"), exact=True).click()
     page.locator(".figure[data-drawn]").wait_for()
