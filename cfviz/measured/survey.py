@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -40,11 +40,12 @@ from cfviz.framing import Size, as_pair, size_text
 from cfviz.geometry import CEL_KERNELS, cel_box, map_sizes
 from cfviz.jobs import replacing
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.crossformer.origin import weights_id
 from cfviz.models.inputs import check_eval
 from cfviz.models.probes.embedding import points
 from cfviz.models.room import KEPT as ROOM
 from cfviz.models.room import attention_weights
-from cfviz.run import inspect, load
+from cfviz.run import inspect, load, name_of
 from cfviz.training.folder import PhotoFolder, account, identity, shown
 from cfviz.words import figure_words, quantity, together, translator, unbroken
 
@@ -53,6 +54,7 @@ from .fields import stage_fields
 __all__ = ["Patch", "Survey", "figure", "joined", "look_into", "open_survey", "survey", "survey_of"]
 
 FORMAT, ABOUT = 1, "cfviz.survey"
+MARK, DIGITS = "about.json", 6  # of a survey under way: what it is of, and the numbers that name its parts
 LIMIT = 200  # photos of a folder, evenly spread over its names
 KEPT = 10  # photos for each channel
 CELL = 4  # pixels of the input per cell of a receptive field: a token of the first stage
@@ -90,8 +92,9 @@ class Survey(Cell):
     Attributes:
         names: Of the photos.
         pictures: A JPEG of each photo as the model saw it.
-        about: The model's name, the `sha256` and the `source` of its weights, `size`
-            (height, width), `mode`, and `lda`, the form of long distance attention.
+        about: The `model`'s name, the `sha256` and the `source` of its weights, `weights`, which tells them
+            from all others, `size` (height, width), `mode`, `lda`, the form of long distance attention,
+            `group_size` and `interval`.
         files: Every file of the folder: how many were found, used and left out by the limit, and the reason
             for each that was skipped; of photos that came one by one, only those.
         fields: Effective receptive field of the central token of each stage, shares, float64
@@ -122,6 +125,11 @@ class Survey(Cell):
     def areas(self) -> list[float]:
         """The smallest share of the input that holds half of each stage's receptive field."""
         return [smallest_area(one) for one in self.fields]
+
+    def is_of(self, model: CrossFormer) -> bool:
+        """Whether this shows what the model does: the same variant, weights and groups."""
+        here = {"model": name_of(model), "weights": weights_id(model), **model.group_settings}
+        return here.items() <= self.about.items()
 
     def strongest(self, stage: int, kernel: int, channel: int) -> list[Patch]:
         """The photos in which a channel of a CEL responds most strongly, strongest first.
@@ -276,7 +284,7 @@ def look_into(
         (name,), (_jpeg(trace.crop),),
         {
             "model": trace.model, "sha256": trace.weights.sha256, "source": trace.weights.source,
-            "size": list(trace.size), "mode": mode, "lda": model.lda,
+            "weights": weights_id(model), "size": list(trace.size), "mode": mode, **model.group_settings,
         },
         {"files": 1, "used": 1, "not_chosen": 0, "skipped": {}},
         np.stack([summed_over_squares(one, CELL) for one in stage_fields(model, seen)]),
@@ -305,7 +313,7 @@ def joined(several: Sequence[Survey]) -> Survey:
     """Make one survey of several, of one model at one size; each photo counts the same.
 
     Raises:
-        ValueError: If there are none, or they are of different models or sizes.
+        ValueError: If there are none, or they are of different models, groups or sizes.
     """
     if not several:
         raise ValueError("there are no photos to look into")
@@ -386,14 +394,15 @@ def survey(
         size: Side of the input in pixels, or (height, width); by default the model's own.
         mode: How the photos are fitted to the input.
         limit: At most so many photos; None for all.
-        run: A folder for what is done, so that a stopped survey can go on; it is removed at the end.
+        run: A new folder for what is done, so that a stopped survey can go on; it is removed at the end.
         tell: Called with how many of how many photos are done.
 
     Returns:
         The survey; `files` accounts for every file.
 
     Raises:
-        ValueError: If the folder holds no photo that can be read, or the model cannot be used.
+        ValueError: If the folder holds no photo that can be read, the model cannot be used, or `run` holds
+            other files.
 
     Example:
         >>> found = survey("photos")
@@ -404,12 +413,16 @@ def survey(
     count = len(photos) if limit is None else min(limit, len(photos))
     chosen = np.linspace(0, len(photos) - 1, count).round().astype(int)
     keep = stages_to_keep(net, size, count)
-    key = [identity(photos, chosen, times=True), net.provenance.sha256, net.lda, list(as_pair(size)), mode]
-    kept = None if run is None else _kept_for(Path(run), key)
+    kept = None
+    if run is not None:
+        about = {"model": name_of(net), "weights": weights_id(net), "size": list(as_pair(size)), "mode": mode}
+        kept = _kept_for(
+            Path(run), {"photos": identity(photos, chosen, times=True), **about, **net.group_settings}
+        )
     parts, bad = list[Survey](), list[int]()
     for first in range(0, count, PART):
         mine = chosen[first : first + PART]
-        file = None if kept is None else kept / f"{first:06}.safetensors"
+        file = None if kept is None else kept / f"{first:0{DIGITS}}.safetensors"
         if file is not None and file.exists():
             part, left = _reopened(file)
         else:
@@ -425,7 +438,7 @@ def survey(
         raise ValueError(f"none of the photos of {shown(str(folder))} can be read; {name}: {why}")
     found = replace(joined(parts), files=files)
     if kept is not None:
-        shutil.rmtree(kept, ignore_errors=True)
+        _remove(kept)
     return found
 
 
@@ -439,14 +452,32 @@ def _ready(model: str | CrossFormer, size: Size | None) -> tuple[CrossFormer, Si
     return net, size
 
 
-def _kept_for(run: Path, key: list[Any]) -> Path:
-    """The folder of what is done of one survey; what is left of another is removed."""
-    mark = run / "about.json"
-    if mark.is_file() and mark.read_text("utf-8") != json.dumps(key):
-        shutil.rmtree(run)
+def _kept_for(run: Path, of: Mapping[str, Any]) -> Path:
+    """The folder of what is done of one survey; what is left of another is removed, and nothing else.
+
+    Raises:
+        ValueError: If the folder holds other files.
+    """
+    mark, told = run / MARK, {ABOUT: of}
+    before: Any = None
+    with suppress(OSError, ValueError):
+        before = json.loads(mark.read_text("utf-8"))
+    ours = isinstance(before, dict) and ABOUT in before
+    if not ours and run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise ValueError(f"{shown(str(run))} holds other files; name a new or an empty folder")
+    if ours and before != told:
+        _remove(run)
     run.mkdir(parents=True, exist_ok=True)
-    mark.write_text(json.dumps(key), "utf-8")
+    mark.write_text(json.dumps(told), "utf-8")
     return run
+
+
+def _remove(run: Path) -> None:
+    """Remove what a survey wrote into a folder, and the folder if nothing else is in it."""
+    for mine in (*run.glob(f"{'[0-9]' * DIGITS}.safetensors"), run / MARK):
+        mine.unlink(missing_ok=True)
+    with suppress(OSError):
+        run.rmdir()
 
 
 def _reopened(file: Path) -> tuple[Survey | None, list[int]]:

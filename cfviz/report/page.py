@@ -114,10 +114,13 @@ def html(
 
     Raises:
         ValueError: If a point in `WATCH` is missing, the trace has no photo, or the language is unknown;
-            if the survey is of other weights.
+            if the survey is of another model, other weights or other groups.
     """
-    if survey is not None and survey.about["sha256"] != trace.weights.sha256:
-        raise ValueError("the survey is of other weights than the photo's; make one with `cfviz survey`")
+    if survey is not None and not survey.is_of(model):
+        raise ValueError(
+            "the survey is of another model, of other weights or groups than the photo's; make one with "
+            "`cfviz survey`"
+        )
     if not trace.labels:
         raise CheckpointError("no_classes", source=trace.weights.source)
     if trace.crop is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import cfviz
@@ -146,6 +147,40 @@ def test_a_stopped_survey_goes_on(folder: Path, model: Any, found: Survey, tmp_p
     assert again.fields == pytest.approx(found.fields)
     assert again.strongest(3, 0, 0) == found.strongest(3, 0, 0)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_kept_of_another_model_is_not_taken_up(
+    folder: Path, model: Any, tiny_model: Any, tmp_path: Path
+) -> None:
+    """Neither of other random weights, nor of the same weights in other groups."""
+
+    def stop(done: int, total: int) -> None:
+        raise InterruptedError
+
+    other, regrouped = tiny_model(1), tiny_model()
+    regrouped.set_grouping(2)
+    for before in (other, regrouped):
+        with pytest.raises(InterruptedError):
+            survey(folder, before, SIZE, limit=3, run=tmp_path / "run", tell=stop)
+        found = survey(folder, model, SIZE, limit=3, run=tmp_path / "run")
+        assert np.array_equal(found.fields, survey(folder, model, SIZE, limit=3).fields)
+        assert found.is_of(model)
+        assert not found.is_of(before)
+    with torch.no_grad():
+        other.head.weight.add_(1)
+    assert not survey_of([photo(0)], tiny_model(1), SIZE).is_of(other), "changed since"
+
+
+def test_files_of_others_in_the_folder_of_a_run_stay(folder: Path, model: Any, tmp_path: Path) -> None:
+    for name, text in (("a.txt", "mine"), ("about.json", "{}"), ("about.json", "mine")):
+        (run := tmp_path / name / "run").mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(text)
+        with pytest.raises(ValueError, match="holds other files"):
+            survey(folder, model, SIZE, limit=1, run=run)
+        assert (run / name).read_text() == text
+    late = tmp_path / "late"
+    survey(folder, model, SIZE, limit=1, run=late, tell=lambda *_: (late / "b.txt").touch())
+    assert [one.name for one in late.iterdir()] == ["b.txt"]
 
 
 def test_a_limit_spreads_over_the_names(folder: Path, model: Any) -> None:

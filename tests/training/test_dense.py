@@ -263,7 +263,7 @@ def small(kind: str, dataset: str, num_classes: int) -> Any:
     return SimpleNamespace(
         kind=kind, task="detect" if kind == "retinanet" else "segment", sides=(64, 64),
         num_classes=num_classes, pretrained_cfg={"architecture": f"{kind}_crossformer_nano"},
-        provenance=Provenance("file", "0" * 64, dataset=dataset),
+        provenance=Provenance("file", "0" * 64, dataset=dataset), backbone=None,
     )  # fmt: skip
 
 

@@ -608,6 +608,13 @@ class CrossFormer(WithProvenance):
                 block.G = self.group_size[s]
                 block.I = "adaptive" if self.interval == "adaptive" else self.interval[s]
 
+    @property
+    def group_settings(self) -> dict[str, Any]:
+        """What says how maps are cut into groups, as plain values: `set_grouping` takes them."""
+        own = self.interval
+        interval = own if isinstance(own, str) else list(own)
+        return {"group_size": list(self.group_size), "interval": interval, "lda": self.lda}
+
     def set_input_size(
         self, img_size: int | tuple[int, int] | None = None, window_size: int | Sequence[int] | None = None
     ) -> None:

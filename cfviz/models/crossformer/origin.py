@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -78,6 +79,15 @@ def recorded(model: Any) -> Provenance:
     """Return the recorded origin without checking the weights, for callers that never write to a model."""
     told: Provenance | None = getattr(model, "_provenance", None)
     return model.provenance if told is None else told
+
+
+def weights_id(model: Any) -> str:
+    """Return what tells a model's weights from all others, for what is computed from them and kept.
+
+    It is the SHA-256 of their file; of random or changed weights, a checksum of the numbers.
+    """
+    known: str | None = model.provenance.sha256
+    return known or f"checksum {hashlib.sha256(repr(_checksums(model)).encode()).hexdigest()}"
 
 
 def with_new_head(told: Provenance, num_classes: int) -> Provenance:

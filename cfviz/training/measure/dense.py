@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 from cfviz.data.coco import as_results
 from cfviz.data.decode import load_image
 from cfviz.data.labels import coco_ids, labels
+from cfviz.models.crossformer.origin import weights_id
 from cfviz.models.dense.model import DenseModel, Detector, Segmenter
 from cfviz.models.dense.pipeline import Fitted, find_in, fit, fit_scales, label_in
 from cfviz.models.dense.variants import DENSE, ONE_SCALE, SIX_SCALES
@@ -496,10 +497,10 @@ def fingerprint(items: Sequence[Item], annotations: Path | None = None) -> str:
 
 def about(model: DenseModel, data: Path, files: str) -> dict[str, Any]:
     """Return what a record is of; `files` is their `fingerprint`."""
-    name, known = model.pretrained_cfg["architecture"], model.provenance
     return {
-        "model": name,
-        "weights": known.sha256,
+        "model": model.pretrained_cfg["architecture"],
+        "weights": weights_id(model),
+        **getattr(model.backbone, "group_settings", {}),
         "data": str(data.resolve()),
         "files": files,
         "sides": list(model.sides),

@@ -245,14 +245,12 @@ def _identity(model: nn.Module) -> dict[str, Any]:
     """What was measured: variant, origin and SHA-256 of the weights, position bias, G, I, form of LDA."""
     if not isinstance(model, CrossFormer):
         return {}
-    known, interval = model.provenance, model.interval
+    known = model.provenance
     return {
         "variant": name_of(model),
         "weights": {"source": known.source, "sha256": known.sha256},
         "position_bias": model.position_bias,
-        "group_size": list(model.group_size),
-        "interval": interval if isinstance(interval, str) else list(interval),
-        "lda": model.lda,
+        **model.group_settings,
     }
 
 

@@ -19,6 +19,7 @@ from cfviz.geometry import Lda
 from cfviz.hooks import edit
 from cfviz.jobs import report, write
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.crossformer.origin import weights_id
 from cfviz.models.probes.position_bias import edits, methods_of, sides_of, simplest_method
 from cfviz.options import BIAS_METHODS, TRAINED_SIZE, WINDOWS
 from cfviz.stats import pack_hits, unpack_hits
@@ -83,7 +84,7 @@ class MeasuredModel:
         name: "dpb", "rpb" or "none", its kind of position bias.
         model: In eval mode; the grouping is changed during measurement and then restored.
         ids: WordNet ids in the order of the model's outputs.
-        sha256: SHA-256 of the weights.
+        sha256: SHA-256 of the weights' file; without one, what else tells them from all others.
     """
 
     name: str
@@ -96,6 +97,7 @@ class MeasuredModel:
             raise ValueError(f"got G {self.model.group_size}, expected one G for all stages")
         self.G, self.I, self.lda = self.model.group_size[0], self.model.interval, self.model.lda
         self.name = self.name or self.model.position_bias
+        self.sha256 = self.sha256 or weights_id(self.model)
 
     @contextmanager
     def grouped(self, setting: Mapping[str, Any]) -> Iterator[None]:

@@ -25,6 +25,7 @@ from cfviz.framing import Size, as_pair
 from cfviz.hooks import capture
 from cfviz.jobs import replacing, report, write
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.crossformer.origin import weights_id
 from cfviz.models.interventions.apply import apply, needed
 from cfviz.models.interventions.effects import begin_of, point_before, rest_from
 from cfviz.models.interventions.language import Intervention, check, dump, parse
@@ -116,11 +117,12 @@ class Study:
         return {
             **(self.about or {}),
             "schema": SCHEMA,
+            "weights": weights_id(self.model),
+            **self.model.group_settings,
             "photos": len(self.indices),
             "data": identity(self.photos, self.indices),
             "changes": hashlib.sha256(changes.encode()).hexdigest(),
             "size": self.size if isinstance(self.size, int) else list(self.size),
-            **({} if self.model.lda == "regions" else {"lda": self.model.lda}),
         }
 
     # ------------------------------------------------------------ the run

@@ -141,9 +141,7 @@ def export(run: str | Path, out: str | Path, **notes: Any) -> Path:
         "training": trained.as_json(),
         "epochs": state["epoch"],
         "position_bias": recipe.position_bias,
-        "group_size": list(model.group_size),
-        "interval": model.interval if isinstance(model.interval, str) else list(model.interval),
-        "lda": model.lda,
+        **model.group_settings,
         "img_size": shown[-1].size,
         "trained_group": trained_group(recipe, state, earlier_group(recipe, model, start)),
         "commit": state.get("commit", "unknown"),  # older runs kept none

@@ -23,9 +23,8 @@ def of_folders(ctx: Context) -> dict[str, Survey]:
     for job in listed(KIND, private=True):
         if job.state != "done" or (one := opened(job)) is None:
             continue
-        about = one.about
-        alike = about["sha256"] == ctx.model.provenance.sha256 and about["mode"] == s.mode
-        if alike and tuple(about["size"]) == as_pair(s.size) and about.get("lda") == ctx.model.lda:
+        here = (s.mode, list(as_pair(s.size)))
+        if (one.about["mode"], one.about["size"]) == here and one.is_of(ctx.model):
             found[job.id] = one
     return found
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,19 @@ def test_photos_that_cannot_be_opened_are_reported_and_skipped(
     )
     with pytest.raises(ValueError, match="study with other changes"):
         other.run()
+
+
+def test_a_study_of_another_model_is_not_gone_on_with(
+    model: torch.nn.Module, photos: Path, lines: Path, tmp_path: Path
+) -> None:
+    changed, regrouped = deepcopy(model), deepcopy(model)
+    with torch.no_grad():
+        changed.head.weight.add_(1)
+    regrouped.set_grouping(3)
+    folder, changes = PhotoFolder(photos), read_interventions(lines)
+    facts = [Study(one, folder, IDS, changes, tmp_path, 32).facts for one in (model, changed, regrouped)]
+    assert facts[0]["weights"] != facts[1]["weights"]
+    assert facts[0]["group_size"] != facts[2]["group_size"]
 
 
 @pytest.mark.parametrize(
