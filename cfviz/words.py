@@ -33,6 +33,8 @@ ENLARGED = (
 NO_BREAK = "\u00a0"
 _UNITS = r"(?:%|px|ms|s|bits?|points?|[kMG]B|MP|像素|個?百分點|位元|毫秒|秒)(?![A-Za-z])"
 TORN = re.compile(rf"(?<=[0-9}}]) (?={_UNITS})|(?<=[0-9}}]) (?=[×x] [0-9{{])|(?<=[0-9}}] [×x]) (?=[0-9{{])")
+HAN = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"  # with full-width punctuation
+APART = re.compile(rf"(?<={HAN}) (?={HAN})")
 
 Translator = Callable[..., str]
 
@@ -56,7 +58,7 @@ def translator(lang: str) -> Translator:
         text = lookup(lang, key) or lookup("en", key)
         if text is None:
             return key
-        return unbroken(text.format(**fields)) if fields else text
+        return unbroken(closed(text.format(**fields))) if fields else text
 
     return t
 
@@ -102,6 +104,11 @@ def figure_words(section: str, lang: str = "en") -> dict[str, str]:
 def unbroken(text: str) -> str:
     """Join numbers and their units by no-break spaces: 12 %, 320 px, 224 × 224; placeholders are numbers."""
     return TORN.sub(NO_BREAK, text)
+
+
+def closed(text: str) -> str:
+    """Take away spaces between Chinese characters: those around a field stand there for Latin letters."""
+    return APART.sub("", text)
 
 
 def quantity(number: object, unit: str) -> str:
@@ -166,6 +173,11 @@ def together(*sentences: str) -> str:
     for sentence in filter(None, sentences):
         out += sentence if not out or out.endswith("。") else f" {sentence}"
     return out
+
+
+def leading(sentence: str) -> str:
+    """A sentence that a text goes on after, with the space that belongs there; an empty one stays empty."""
+    return sentence if not sentence or sentence.endswith("。") else f"{sentence} "
 
 
 def columns(text: str) -> int:

@@ -226,6 +226,31 @@ def test_words_of_the_figures_break_no_lines_by_markup(lang: str) -> None:
     assert [key for key, text in words.items() if "<br" in text] == []
 
 
+def test_no_space_stays_between_chinese_characters() -> None:
+    """The spaces around a field are for Latin letters: 以 imagenet 做的, but 以場景做的."""
+    said = translator("zh-Hant")("common.trained_short", data="照片合成的場景", passes="6 個 epoch")
+    assert said.startswith("以照片合成的場景做的")
+    assert "以 imagenet-1k 做的" in translator("zh-Hant")(
+        "common.trained_short", data="imagenet-1k", passes=""
+    )
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_an_export_has_one_name_everywhere(lang: str) -> None:
+    """A file of numbers was "Data", "Results as a table", "Save as a table" and "Data of this view"."""
+    found: dict[str, set[str]] = {}
+    for section in SECTIONS:
+        for key, text in catalogue(lang, section).items():
+            kind = re.search(r"[(（](CSV|JSON|HTML)[)）]$", text)
+            if kind and f"{section}.{key}" not in (
+                "study.lines",
+                "report.save",
+            ):  # a field; the whole session
+                found.setdefault(kind[1], set()).add(text)
+    assert set(found) == {"CSV", "JSON", "HTML"}
+    assert all(len(names) == 1 for names in found.values()), found
+
+
 def test_the_browser_joins_numbers_to_the_same_units() -> None:
     """The site's verdicts had a rule of their own: they joined words to a number's sign, too."""
     found = re.search(

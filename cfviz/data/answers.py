@@ -50,6 +50,25 @@ def sentence(t: Translator, names: Sequence[str], first: int, p: float, shown: S
     return t(f"answer.{found}", n=f"{len(names):,}", name=names[first], p=percent(p), truth=truth)
 
 
+def aside(t: Translator, names: Sequence[str], first: int, shown: Sequence[int] | None) -> str:
+    """Return a short sentence for a text that states an answer: why it cannot be, or is not, right.
+
+    Args:
+        t: The reader's language.
+        names: Names of the model's classes in that language.
+        first: Index of the top class.
+        shown: Indices of the classes that the photo shows, as in `Trace.shown`.
+
+    Returns:
+        The sentence; empty if the answer is right, or if nothing is known.
+    """
+    found = verdict(first, shown)
+    if found == "none":
+        return t("answer.aside_none", n=f"{len(names):,}")
+    truth = t("answer.or").join(names[index] for index in shown or ())
+    return t("answer.wrong", truth=truth) if found == "wrong" else ""
+
+
 def confidence(t: Translator, found: Mapping[str, Any] | None, p: float) -> str:
     """Return one sentence on how often answers of such a probability were right; empty if that is not known.
 

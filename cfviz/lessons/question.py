@@ -42,6 +42,7 @@ class Scene:
         image: Returns the model's input for the photo, (3, H, W).
         kept: `kept(key, make)` returns the result of `make`, computed once for this model and photo.
         segmented: Returns a scene by its number, with the bundled segmenter's answer on it.
+        lang: The reader's language.
     """
 
     model: CrossFormer
@@ -51,6 +52,7 @@ class Scene:
     image: Callable[[], Any] = lambda: None
     kept: Callable[[Any, Callable[[], Any]], Any] = lambda key, make: make()
     segmented: Callable[[int], tuple[DenseSubject, Seen]] = _nowhere
+    lang: str = "en"
 
     @property
     def sides(self) -> tuple[int, int]:

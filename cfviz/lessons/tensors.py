@@ -10,13 +10,14 @@ from cfviz import point_names
 from cfviz.analysis.attention_measures import distance
 from cfviz.analysis.embedding import carried_shares, normalised
 from cfviz.analysis.position_bias import measures
+from cfviz.data import answers
 from cfviz.geometry import CEL_KERNELS, Grouping, token_box
 from cfviz.measured import surfaces_of
 from cfviz.models.interventions.effects import effects
 from cfviz.models.interventions.language import Intervention
 from cfviz.models.probes import embedding
 from cfviz.stats import softmax
-from cfviz.words import percent, short_name, signed
+from cfviz.words import leading, percent, short_name, signed, translator
 
 from .geometry import channels_of
 from .question import (
@@ -211,15 +212,17 @@ def effect_ranks(scene: Scene, by: np.ndarray) -> list[int]:
 
 
 def answer_fields(scene: Scene) -> dict[str, object]:
-    """Fields for the model's current answer.
+    """Fields for the model's current answer; `known` is a sentence on one that cannot be or is not right.
 
     Raises:
         RefusedError: If the weights are random, so that the model has none.
     """
     if not scene.trace().weights.predicts:
         raise RefusedError("refusal.random")
-    index, _, p = scene.trace().top(1)[0]
-    return {"label": short_name(scene.labels[index]), "p": percent(p)}
+    trace = scene.trace()
+    index, _, p = trace.top(1)[0]
+    known = answers.aside(translator(scene.lang), scene.labels, index, trace.shown)
+    return {"label": short_name(scene.labels[index]), "p": percent(p), "known": leading(known)}
 
 
 def kernel_parts() -> list[Intervention]:
@@ -301,10 +304,10 @@ TENSORS: dict[str, QuestionKind] = {
     "nearest_head": QuestionKind(
         nearest_head, ("stage", "block", "n", "G", "best", "tokens", "even"), ("bias",), ("its",)
     ),
-    "kernel_matters": QuestionKind(kernel_matters, ("label", "p", "k", "by"), ("board",), ("its",)),
-    "kind_swap": QuestionKind(kind_swap, ("label", "p", "stage", "block", "now", "q"), ("board",)),
+    "kernel_matters": QuestionKind(kernel_matters, ("label", "p", "known", "k", "by"), ("board",), ("its",)),
+    "kind_swap": QuestionKind(kind_swap, ("label", "p", "known", "stage", "block", "now", "q"), ("board",)),
     "head_matters": QuestionKind(
-        head_matters, ("label", "p", "stage", "block", "n", "best", "by", "far", "far_rank"), ("board",),
-        ("its", "rank"), _STAGE,
+        head_matters, ("label", "p", "known", "stage", "block", "n", "best", "by", "far", "far_rank"),
+        ("board",), ("its", "rank"), _STAGE,
     ),
 }  # fmt: skip

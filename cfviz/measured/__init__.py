@@ -101,7 +101,7 @@ def whole_model(
         "top": top,
         "none": trace.shown == (),
         "classes": len(labels),
-        "line": about_answer(trace, labels, t),
+        "line": "" if trace.shown == () else about_answer(trace, labels, t),  # `none` says it, too
         "known": answers.folded_list(t, labels) if top else "",
         "weights": recorded(model).sentence(t, str),
         "links": dict(links),

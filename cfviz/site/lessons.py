@@ -80,8 +80,9 @@ def scene_of(
 
     labels = class_names(model, lang)
     return Scene(
-        model, trace.size, lambda *watch: trace, labels, lambda: image, once, partial(segmented, lang=lang)
-    )
+        model, trace.size, lambda *watch: trace, labels, lambda: image, once, partial(segmented, lang=lang),
+        lang,
+    )  # fmt: skip
 
 
 def segmented(number: int, lang: str) -> tuple[DenseSubject, Seen]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from cfviz.cli import main
 from cfviz.data import answers
 from cfviz.data.labels import labels, wordnet_ids
 from cfviz.data.samples import gallery, sample
+from cfviz.figures.theme import LIGHT
+from cfviz.measured import whole_model
+from cfviz.models.probes.cost import cost
 from cfviz.provenance import Note, Provenance
 from cfviz.run import about_answer, calibration_of, shown_classes
 from cfviz.trace import Trace
@@ -64,6 +68,31 @@ def test_two_photos_of_the_gallery_are_among_the_twenty_classes() -> None:
 def test_nothing_is_said_that_is_not_known(known: Provenance, count: int, expected: Any) -> None:
     assert shown_classes(DIGESTS["cat"], known, count) == expected
     assert shown_classes("0" * 64, known, count) is None
+
+
+@pytest.mark.parametrize("t", [EN, ZH])
+def test_a_text_that_states_an_answer_says_why_it_is_not_right(t: Any) -> None:
+    names = ["dog", "cat", "bird"]
+    none, right, wrong, unknown = (answers.aside(t, names, 0, shown) for shown in ((), (0,), (1, 2), None))
+    assert right == unknown == ""
+    assert "3" in none
+    assert "cat" in wrong
+    assert "dog" not in none + wrong, "the text says that itself"
+
+
+def test_the_whole_model_says_once_that_the_photo_shows_none_of_its_classes(tiny_model: Any) -> None:
+    model, names = tiny_model(), [f"name {i}" for i in range(7)]
+    known = Provenance("bundled", trained="x", dataset="d")
+    trace = replace(cfviz.inspect(sample("coffee").path, model, size=64), weights=known)
+    draw = partial(
+        whole_model, model=model, lang="en", title="", labels=names, pictures=[""] * 5,
+        costs=cost(model, 64, 64), links={}, theme=LIGHT,
+    )  # fmt: skip
+    none, unknown = (draw(replace(trace, shown=shown)) for shown in ((), None))
+    assert none["none"]
+    assert not none["line"]
+    assert not unknown["none"]
+    assert "7" in unknown["line"]
 
 
 @pytest.mark.parametrize("t", [EN, ZH])

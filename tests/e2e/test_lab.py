@@ -128,6 +128,27 @@ def test_the_result_is_in_sight_with_the_board(app: Any, open_page: Any, width: 
     )
 
 
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_board_stands_still_under_the_pointer(app: Any, open_page: Any, width: int) -> None:
+    """A sentence of two lines moved it away from there, and that of the part then there moved it back."""
+    page = open_page(app.url("lab", lang="en", photo="german-shepherd", do="1.1.mlp-zero"), width=width)
+    page.locator(".lab .legend i").wait_for(timeout=120_000)
+    part = page.locator('.lab [data-place="1.1.mlp"]')
+    seen = """async (part) => {
+        const seen = [part.getBoundingClientRect().top];
+        for (let i = 0; i < 20; i += 1) {
+            await new Promise(requestAnimationFrame);
+            seen.push(part.getBoundingClientRect().top);
+        }
+        return seen;
+    }"""
+    part.scroll_into_view_if_needed()
+    box = part.bounding_box()
+    for down in (0.2, 0.8):
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + down * box["height"])
+        assert set(part.evaluate(seen)) == {box["y"]}
+
+
 def test_the_parts_go_on_to_the_study(app: Any, open_page: Any) -> None:
     """The link named them as the lab does; what the lab had written counted as seen, and was dropped."""
     page = open_page(app.url("lab", lang="en", size=160, do="2.1.h3-zero_1.k1-zero"))

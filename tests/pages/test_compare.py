@@ -132,4 +132,4 @@ def test_the_measured_calibration_is_in_the_table() -> None:
     for number in (100 * found["ece"][0], 100 * found["ece"][1]):
         assert f"{number:.1f}\u00a0%" in said
     assert f"{found['temperature']:.2f}" in said
-    assert str(found["tested_on"]) in said
+    assert f"{found['tested_on']:,}" in said

@@ -6,13 +6,15 @@ import json
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from cfviz import measured
-from cfviz.ui.pages.embedding import ablation
+from cfviz.ui.pages.embedding import ablation, figure
+from cfviz.words import translator
 from tests.conftest import SOON, at_rest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,18 @@ def test_the_summary_gives_numbers(page: AppTest) -> None:
     line = next(line for line in text.splitlines() if "**On this photo**" in line)
     assert len(re.findall(r"\d+×\d+\s[+−]?\d+\.\d", line)) == 10
     assert f"({48 * 48:,} in CEL 2)" in text  # the 48 channels of nano, before and after
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [((), "shows none of its 3 classes. Setting"), ((2,), "shows bird. Setting"), ((1,), "%. Setting")],
+)
+def test_the_summary_says_of_an_answer_whether_it_can_be_right(shown: tuple[int, ...], said: str) -> None:
+    """The coffee was a French horn here, with no word that the model knows no coffee."""
+    trace = SimpleNamespace(top=lambda n: [(1, "cat", 0.6)], shown=shown)
+    subject: Any = SimpleNamespace(trace=trace, layers=[SimpleNamespace(stage=0)])
+    ctx: Any = SimpleNamespace(t=translator("en"), labels=["dog", "cat", "bird"])
+    assert said in figure.ablation_line(ctx, subject, [(0, 4, -0.5, -1.0)])
 
 
 @pytest.mark.slow

@@ -556,7 +556,9 @@ export class DenseFigure {
     const { t } = this;
     say(this.value, "–");
     say(this.rank, "");
-    say(this.looks, this.detects ? t.point_box : t.point_pixel);
+    const { view, threshold } = this.state;
+    const none = this.detects && !this.answer.visible(view, threshold).length;
+    say(this.looks, none ? t.no_box : this.detects ? t.point_box : t.point_pixel);
     say(this.where, "");
     this.readEffects([]);
     delete this.root.dataset.score;

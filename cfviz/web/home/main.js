@@ -174,7 +174,8 @@ function markup(data) {
 function answer(data, bars) {
   if (!bars) return "";
   const head = fill(data.none ? data.text.answer_none : data.text.answer, { n: data.classes });
-  return `<h3>${esc(head)}</h3><ol>${bars}</ol><p class="note">${esc(data.line)}</p>${data.known}`;
+  const line = data.line ? `<p class="note">${esc(data.line)}</p>` : "";
+  return `<h3>${esc(head)}</h3><ol>${bars}</ol>${line}${data.known}`;
 }
 
 function blockChip(block, s, b, t) {

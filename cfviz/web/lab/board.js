@@ -226,6 +226,13 @@ export class LabBoard {
     const rest = this.data.quiz ? "" : this.news || this.data.text.point;
     this.said.textContent = known && !this.news ? words() : rest;
     this.said.classList.toggle("quiet", !known && !this.news);
+    this.keepHeight();
+  }
+
+  /** Give no line back: the part pointed at would move away, and the one below it move it back again. */
+  keepHeight() {
+    const { height } = this.said.getBoundingClientRect();
+    if (height > (this.tall ?? 0)) this.said.style.minHeight = `${(this.tall = height)}px`;
   }
 
   listenToParts() {

@@ -114,6 +114,8 @@ def test_pointing_threshold_and_stages_change_the_figure_in_the_browser(figure: 
     expect(page.locator(".dn-changes")).to_contain_text(
         "Boxes at this threshold without stage 4: 1 (lost: 1, new: 1)"
     )
+    page.locator('.dn input[type="range"]').fill("95")
+    expect(page.locator(".dn .looks")).to_have_text("No box reaches the threshold.")
 
 
 def test_the_list_is_sorted_and_the_keyboard_walks_through_it(figure: Callable[..., Any]) -> None:

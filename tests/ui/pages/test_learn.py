@@ -34,7 +34,7 @@ from cfviz.lessons.question import (
     head_options,
     parse_token,
 )
-from cfviz.lessons.tensors import effect_ranks, equals, firsts, ranks
+from cfviz.lessons.tensors import answer_fields, effect_ranks, equals, firsts, ranks
 from cfviz.models.dense.pipeline import fit
 from cfviz.models.probes.position_bias import regrouped
 from cfviz.provenance import Provenance
@@ -511,6 +511,18 @@ def test_a_model_that_was_never_trained_has_no_answer_to_ask_about() -> None:
 
 
 # ---------------------------------------------------------------- equals
+
+
+@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
+def test_a_lesson_says_of_an_answer_that_it_cannot_be_right(lang: str) -> None:
+    """ "The model predicts French horn" of a cup of coffee, and no more."""
+    trace = SimpleNamespace(top=lambda n: [(1, "", 0.6)], shown=(), weights=SimpleNamespace(predicts=True))
+    about = Scene(Geometry(), 224, lambda *_: trace, ["dog", "cat", "bird"], lang=lang)
+    known = str(answer_fields(about)["known"])
+    assert "3" in known
+    for step in ("kernel", "swap"):
+        said = COURSE.text(lang, f"use.{step}.say", label="cat", p="60", known=known, stage=1, block=2)
+        assert known in said
 
 
 def test_equal_answers_share_a_rank() -> None:

@@ -272,7 +272,7 @@ def calibration_error(ctx: Context, side: Side) -> str:
         return "–"
     plainly, fitted = (percent(error) for error in found["ece"])
     words = {"error": plainly, "fitted": fitted, "temperature": f"{found['temperature']:.2f}"}
-    return ctx.t("compare.calibration", n=found["tested_on"], **words)
+    return ctx.t("compare.calibration", n=f"{found['tested_on']:,}", **words)
 
 
 def show_costs(ctx: Context, pair: Pair) -> None:
@@ -315,7 +315,9 @@ def _facts(ctx: Context, side: Side, size: tuple[int, int], times: list[float]) 
     stages = side.schemes(*size)
     kinds = dict.fromkeys(t(f"compare.kind_{scheme.name}") for blocks in stages for scheme in blocks)
     here = (
-        "–" if card is None else t("compare.measured", top1=percent(card["top1"]["value"]), n=card["photos"])
+        "–"
+        if card is None
+        else t("compare.measured", top1=percent(card["top1"]["value"]), n=f"{card['photos']:,}")
     )
     return {
         "published": "–" if known is None else percent(known[0] / 100),

@@ -9,6 +9,7 @@ import numpy as np
 import streamlit as st
 
 from cfviz.analysis.embedding import box_mean, carried_shares, normalised
+from cfviz.data import answers
 from cfviz.data.images import prepare
 from cfviz.figures.live.embedding import MEASURES, Cel, is_large, pack, rest
 from cfviz.figures.live.message import opened
@@ -22,7 +23,7 @@ from cfviz.ui.session import forms, photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import EMBEDDING, about_to_appear, committed, follow_up
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import NO_BREAK, figure_words, percent, quantity, signed
+from cfviz.words import NO_BREAK, figure_words, leading, percent, quantity, signed
 
 from . import shown_code
 from .subject import EmbeddingSubject
@@ -173,9 +174,8 @@ def show_summary(ctx: Context, subject: EmbeddingSubject, costs: Callable[[], li
                 ),
             )
         )
-    best = subject.trace.top(1) if subject.trace.weights.predicts else []
-    told = {"name": ctx.labels[best[0][0]].split(",")[0], "p": percent(best[0][2])} if best else {}
-    if costs is None and best:
+    told = _answer(ctx, subject) if subject.trace.labels and subject.trace.weights.predicts else {}
+    if costs is None and told:
         lines.append(ctx.t("embedding.short_later", **told))
     st.subheader(ctx.t("embedding.short_title"), anchor=False)
     st.markdown("\n".join(f"- {line}" for line in lines))
@@ -187,9 +187,15 @@ def show_summary(ctx: Context, subject: EmbeddingSubject, costs: Callable[[], li
                 st.markdown(f"- {ablation_line(ctx, subject, found)}")
 
 
+def _answer(ctx: Context, subject: EmbeddingSubject) -> dict[str, str]:
+    """The fields of a sentence that states the model's answer, and why it cannot be or is not right."""
+    first, _, p = subject.trace.top(1)[0]
+    known = answers.aside(ctx.t, ctx.labels, first, subject.trace.shown)
+    return {"name": ctx.labels[first].split(",")[0], "p": percent(p), "known": leading(known)}
+
+
 def ablation_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) -> str:
     """One sentence on what knocking out each kernel costs on this photo."""
-    first, _, p = subject.trace.top(1)[0]
     listed = ctx.t("common.semicolon").join(
         ctx.t(
             "embedding.short_layer",
@@ -203,8 +209,7 @@ def ablation_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) ->
     worst = min(costs, key=lambda c: c[2])
     return ctx.t(
         "embedding.short_knock",
-        name=ctx.labels[first].split(",")[0],
-        p=percent(p),
+        **_answer(ctx, subject),
         list=listed,
         k=worst[1],
         cel=worst[0] + 1,

@@ -148,7 +148,7 @@ def scene(ctx: Context) -> Scene:
     """The subject of the questions: the chosen model on the chosen photo."""
     return Scene(
         ctx.model, ctx.settings.size, ctx.trace, ctx.labels, lambda: ctx.prepared.tensor,
-        lambda key, make: cache.cached_with_trace(ctx.trace(), key, make), labelled,
+        lambda key, make: cache.cached_with_trace(ctx.trace(), key, make), labelled, ctx.lang,
     )  # fmt: skip
 
 
