@@ -11,6 +11,7 @@ No line breaks between a number and its unit: the catalogues are written with pl
 from __future__ import annotations
 
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Callable
@@ -66,9 +67,9 @@ def translator(lang: str) -> Translator:
 def lookup(lang: str, key: str) -> str | None:
     """Return the raw text of a key, with unfilled placeholders; None if there is no such key."""
     section, _, name = key.partition(".")
-    path = TRANSLATIONS / lang / f"{section}.json"
+    path = f"{TRANSLATIONS}/{lang}/{section}.json"  # a page asks hundreds of times; `Path`s took most of that
     try:
-        return _catalogue(path, path.stat().st_mtime_ns).get(name)
+        return _catalogue(path, os.stat(path).st_mtime_ns).get(name)
     except FileNotFoundError:
         return None
 
@@ -83,7 +84,7 @@ def section_words(section: str, lang: str = "en") -> dict[str, str]:
     if not path.is_file():
         known = sorted(folder.name for folder in TRANSLATIONS.iterdir())
         raise ValueError(f"there are no words of {section} for {lang!r}; there are {', '.join(known)}")
-    return dict(_catalogue(path, path.stat().st_mtime_ns))
+    return dict(_catalogue(str(path), path.stat().st_mtime_ns))
 
 
 def figure_words(section: str, lang: str = "en") -> dict[str, str]:
@@ -162,9 +163,9 @@ def preferred(locale: str | None) -> str:
 
 
 @lru_cache(maxsize=256)
-def _catalogue(path: Path, changed: int) -> dict[str, str]:
+def _catalogue(path: str, changed: int) -> dict[str, str]:
     """Load one catalogue; read again only after a change."""
-    return {name: unbroken(text) for name, text in json.loads(path.read_text(encoding="utf-8")).items()}
+    return {name: unbroken(text) for name, text in json.loads(Path(path).read_text(encoding="utf-8")).items()}
 
 
 def together(*sentences: str) -> str:

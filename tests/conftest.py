@@ -113,6 +113,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.set_threshold(10_000)  # 700 by default, and a large heap is gone through each time
 
 
+@pytest.fixture(autouse=True)
+def _nobody_waits_any_more() -> Iterator[None]:
+    """Pause the work beside a page as soon as its test has ended: it would go on for four seconds."""
+    yield
+    if "cfviz.ui.compute.steps" in sys.modules:
+        from cfviz.ui.compute import steps
+
+        with steps._change:
+            steps._open.clear()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _installed_once() -> Iterator[None]:
     """Read the records of all installed packages once: Streamlit reads them for each AppTest."""
@@ -121,6 +132,24 @@ def _installed_once() -> Iterator[None]:
             from streamlit.components.v2 import manifest_scanner as scanner
 
             patch.setattr(scanner, "scan_component_manifests", cache(scanner.scan_component_manifests))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _asleep_while_a_page_runs() -> Iterator[None]:
+    """Wait for the end of a page of an AppTest: Streamlit asks for it a thousand times a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "streamlit.testing.v1" in sys.modules:
+            from streamlit.testing.v1 import local_script_runner as runners
+
+            late = runners.require_widgets_deltas
+
+            def ended(runner: Any, timeout: float = 3) -> None:
+                runner._script_thread.join(timeout)
+                if not runner.script_stopped():
+                    late(runner, 0.0)  # stops it, and says so
+
+            patch.setattr(runners, "require_widgets_deltas", ended)
         yield
 
 
@@ -191,19 +220,25 @@ def golden_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return (r / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def golden_weights() -> Callable[[str, tuple[int, ...]], np.ndarray]:
-    """`golden_weight`, for tests."""
-    return golden_weight
+    """`golden_weight`, which draws each weight once for a file's tests; they copy what they change."""
+    return cache(golden_weight)
 
 
-@pytest.fixture(scope="session")
-def golden_fill() -> Callable[[Any], Any]:
-    """A function that gives a model the weights derived from its parameters' names, and returns it."""
+@pytest.fixture(scope="module")
+def golden_fill(golden_weights: Callable[[str, tuple[int, ...]], np.ndarray]) -> Callable[[Any], Any]:
+    """A function that gives a model the weights derived from its parameters' names, and returns it.
+
+    A model made on the device "meta", where nothing is drawn at random first, gets them, too.
+    """
     import torch
 
     def fill(model: Any) -> Any:
-        state = {n: torch.from_numpy(golden_weight(n, tuple(p.shape))) for n, p in model.named_parameters()}
+        state = {n: torch.from_numpy(golden_weights(n, tuple(p.shape))) for n, p in model.named_parameters()}
+        if any(p.is_meta for p in model.parameters()):
+            assert not list(model.buffers()), "they would be lost"
+            model.to_empty(device="cpu")
         model.load_state_dict(state, strict=True)
         return model.eval()
 

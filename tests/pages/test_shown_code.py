@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache as remembered
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from cfviz.analysis.lab import by_magnitude
+from cfviz.data import samples
 from cfviz.data.images import load_image, prepare
 from cfviz.data.labels import labels
 from cfviz.data.samples import gallery, sample
@@ -70,6 +72,12 @@ def page(name: str, own: Any = None, files: dict[str, photos.Own] | None = None,
     return app.run()
 
 
+def few_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the gallery has three photos: code that goes through it does the same with sixteen."""
+    few = tuple(sample(id) for id in ("cat", "lemurs", "berlin-cathedral"))
+    monkeypatch.setattr(samples, "_gallery", lambda: few)
+
+
 def execute(code: str) -> dict[str, Any]:
     known: dict[str, Any] = {}
     exec(compile(code, "shown", "exec"), known)
@@ -122,12 +130,27 @@ def test_the_labs_code_uses_the_number_format_on_screen() -> None:
     assert not np.array_equal(known["before"].logits, known["after"].logits)
 
 
+@remembered
+def on_the_board(how: str) -> tuple[list[Any], np.ndarray, list[np.ndarray]]:
+    """All parts, the logits, and those after the loss of each; means are those of three photos."""
+    net, every = create_model(NANO), parts(create_model(NANO), how, (96, 96))
+    images = [prepare(load_image(entry.path), 96).tensor for entry in gallery()]
+    assert len(images) == 3
+    means = collect(net, images, every) if how == "mean" else {}
+    points = needed(net, every, "replace")
+    given = inspect(photos.bundled("lemurs"), net, 96, points).arrays if how == "replace" else {}
+    image = prepare(photos.bundled("cat"), 96).tensor
+    before, *after = effects(net, image, [(), *((part,) for part in every)], means, given)
+    return every, before, after
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", FILLS)
 @pytest.mark.parametrize(("by", "chosen"), [("probability", -1), ("logit", 4)])
 def test_the_labs_code_ranks_parts_like_the_board(
-    how: str, by: str, chosen: int, capsys: pytest.CaptureFixture[str]
+    how: str, by: str, chosen: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    few_photos(monkeypatch)
     net, photo = create_model(NANO), photos.bundled("cat")
     donor = photos.bundled("lemurs")
     trace = partial(inspect, photo, net, 96)
@@ -135,12 +158,7 @@ def test_the_labs_code_ranks_parts_like_the_board(
     here = experiment.Experiment(ctx, (), how, "lemurs", "last", by, chosen, photo, donor)
     execute(shown_code.effects(here))
     said = [line.split() for line in capsys.readouterr().out.splitlines()]
-    every = parts(net, how, (96, 96))
-    images = [prepare(load_image(entry.path), 96).tensor for entry in gallery()]
-    means = collect(net, images, every) if how == "mean" else {}
-    points = needed(net, every, "replace")
-    given = inspect(donor, net, 96, points).arrays if how == "replace" else {}
-    before, *after = effects(net, here.image, [(), *((part,) for part in every)], means, given)
+    every, before, after = on_the_board(how)
     ranking = experiment.Ranking(
         tuple(every), np.stack(after), np.zeros(0), False, np.zeros(0), np.zeros(0), 0.0, 0.0
     )
@@ -176,12 +194,13 @@ def test_the_comparisons_code_uses_the_number_format_on_screen() -> None:
     ],
 )
 def test_every_piece_of_shown_code_runs_by_itself(
-    name: str, query: dict[str, str], capsys: pytest.CaptureFixture[str]
+    name: str, query: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = page(name, **{"dtype": "bfloat16", **query})  # which has fewer pieces than float32 on some pages
     assert not app.exception
     pieces = [code.value for code in app.code if not code.value.startswith("python -m")]
     assert len(pieces) >= PIECES[name]
+    few_photos(monkeypatch)
     for code in pieces:
         execute(code)
     assert "tensor(" not in capsys.readouterr().out

@@ -5,8 +5,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -435,7 +433,7 @@ def test_two_processes_follow_the_curve_of_one(settings: dict, tmp_path: Path, w
     one, two = tmp_path / "one", tmp_path / "two"
     warm.run(command(config, one), env=ENVIRONMENT, check=True)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    subprocess.run([sys.executable, *launcher, *command(config, two)], env=ENVIRONMENT, check=True)
+    warm.run([*launcher, *command(config, two)], env=ENVIRONMENT, check=True)  # it starts real processes
     curves = []
     for run in (one, two):
         with (run / "log.csv").open(newline="") as file:

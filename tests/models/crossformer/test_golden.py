@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,12 +39,18 @@ def assert_close(case: str, outputs: dict[str, torch.Tensor]) -> None:
         assert np.abs(flat - expected).max() <= TOLERANCE * np.abs(expected).max(), name
 
 
+def unfilled(variant: str, **settings: Any) -> Any:
+    """A model that has no numbers yet: drawing them at random takes longer than a forward."""
+    with torch.device("meta"):
+        return timm.create_model(variant, **settings)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [c for c in CASES if CASES[c]["kind"] == "classify"])
 def test_classification_agrees_with_the_authors_code(case, golden_fill):
     fact = CASES[case]
     extra = {"interval": fact["interval"]} if "interval" in fact else {}
-    model = golden_fill(timm.create_model(fact["variant"], **extra))
+    model = golden_fill(unfilled(fact["variant"], **extra))
     watch = ["patch_embed.out", "layers.*.blocks.*.out", "layers.*.blocks.*.attn.probs", "logits"]
     with torch.inference_mode(), capture(model, *watch) as seen:
         model(golden_input(fact["size"], fact["size"]))
@@ -58,7 +65,7 @@ def test_classification_agrees_with_the_authors_code(case, golden_fill):
 @pytest.mark.slow
 def test_the_adaptive_interval_agrees_with_the_authors_code(golden_fill):
     case = "crossformer_tiny_448_adaptive"
-    model = golden_fill(timm.create_model("crossformer_tiny", interval="adaptive"))
+    model = golden_fill(unfilled("crossformer_tiny", interval="adaptive"))
     with torch.inference_mode():
         logits = model(golden_input(448, 448))
     expected = np.load(GOLDEN / f"{case}.npz")["logits"].reshape(-1)
@@ -70,7 +77,7 @@ def test_the_adaptive_interval_agrees_with_the_authors_code(golden_fill):
 def test_dense_features_agree_with_the_authors_code(case, golden_fill):
     fact = CASES[case]
     settings = {"group_size": fact["group"], "interval": fact["interval"], "lda": fact.get("lda", "regions")}
-    model = timm.create_model(fact["variant"], features_only=True, **settings)
+    model = unfilled(fact["variant"], features_only=True, **settings)
     golden_fill(model.model)
     with torch.inference_mode():
         maps = model.eval()(golden_input(fact["H"], fact["W"]))
@@ -81,7 +88,7 @@ def test_dense_features_agree_with_the_authors_code(case, golden_fill):
 @torch.inference_mode()
 def test_an_image_does_not_change_the_result_of_a_later_one(golden_fill):
     """In the authors' code a narrow image changes the blocks for good."""
-    model = timm.create_model("crossformer_small", features_only=True, lda="whole").eval()
+    model = unfilled("crossformer_small", features_only=True, lda="whole").eval()
     golden_fill(model.model)
     for size in ((256, 320), (192, 640), (256, 320), (192, 640)):
         maps = model(golden_input(*size))
@@ -92,8 +99,7 @@ def test_an_image_does_not_change_the_result_of_a_later_one(golden_fill):
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", list(PARAMETERS))
 def test_parameter_names_and_shapes_are_the_authors(variant):
-    with torch.device("meta"):
-        model = timm.create_model(variant)
+    model = unfilled(variant)
     assert {k: list(v.shape) for k, v in model.state_dict().items()} == PARAMETERS[variant]
 
 
