@@ -137,18 +137,22 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def check_target(path: str | os.PathLike[str], option: str) -> None:
+def check_target(path: str | os.PathLike[str], option: str, ending: str = "") -> None:
     """Check that a result can be written before computing it.
 
     Args:
         path: The file to write later.
         option: The command-line option that names the file, for the error message.
+        ending: What its name must end in, ".safetensors" for example; empty for anything.
 
     Raises:
-        ValueError: If `path` is a folder, or the folder it lies in does not exist or cannot be written to.
+        ValueError: If `path` has another ending, is a folder, or the folder it lies in does not exist or
+            cannot be written to.
     """
     target = Path(path)
     folder = target.parent
+    if ending and target.suffix != ending:
+        raise ValueError(f"{option} {path}: expected a name that ends in {ending}")
     if target.is_dir():
         raise ValueError(f"{option} {target} is a folder, expected the name of a file")
     if not folder.is_dir():

@@ -48,6 +48,16 @@ def filters(kernel: int) -> str:
     return f"patch_embed.projs.{kernel}.weight"
 
 
+def merging(stage: int, kernel: int) -> str:
+    """Name the weights of one kernel of the embedding layer before a stage from 1, a parameter."""
+    return f"layers.{stage - 1}.downsample.reductions.{kernel}.weight"
+
+
+def cooling(stage: int, block_: int) -> str:
+    """Name the weights of a block's amplitude cooling layer, a parameter."""
+    return block(stage, block_, "ex_conv.weight")
+
+
 def embeddings(point: str = "concat") -> tuple[str, str]:
     """Return the patterns that match one point in all embedding layers."""
     return f"patch_embed.{point}", f"layers.*.downsample.{point}"

@@ -35,6 +35,7 @@ from cfviz.models.dense.model import DenseModel
 from cfviz.models.dense.variants import CLASSES
 from cfviz.models.factory import DTYPES, create_model
 from cfviz.models.inputs import check_eval, input_for
+from cfviz.models.interventions.language import cooled_blocks
 from cfviz.models.others.families.layer import Layer
 from cfviz.models.others.reading import Reading, attention_weights, family_of, input_size, layers_of, read
 from cfviz.models.probes.position_bias import regrouped
@@ -111,7 +112,8 @@ def inspect(
     net, arrays, seconds = _forward(net, seen.tensor, wanted, lda)
     with _in_groups(net, lda):
         groupings = tuple(tuple(stage) for stage in net.groupings(height, width))
-    groups = {"group_size": net.group_size, "interval": net.interval, "lda": lda or net.lda}
+    groups: dict[str, Any] = {"group_size": net.group_size, "interval": net.interval, "lda": lda or net.lda}
+    groups |= {"cooled": tuple(cooled)} if (cooled := cooled_blocks(net)) else {}
     return _traced(
         net, net.provenance, photo, seen,
         arrays=arrays, seconds=seconds, groupings=groupings, settings=_framing(photo, mode, centre) | groups,

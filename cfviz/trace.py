@@ -36,6 +36,8 @@ AXES: dict[str, tuple[str, ...]] = {
     "pooled": ("channel",),
     "logits": ("class",),
     "projs.weight": ("channel", "colour", "row", "col"),
+    "reductions.weight": ("channel", "input", "row", "col"),
+    "ex_conv.weight": ("channel", "input", "row", "col"),
 }
 
 
@@ -213,9 +215,10 @@ class Trace:
             kind: "grouping", "heads", "bias", "shares", "reach", "distance", "rollout" or "filters". "heads"
                 needs a block's `probs` watched, "bias" a block's `bias`, "shares" the `concat` of the
                 embedding before the stage, "distance" and "rollout" the `probs` of all blocks, "filters"
-                `patch_embed.projs.*.weight` by their full names. A model of timm has "grouping", "heads",
-                "bias" where it has one, "reach", "distance" and, where attention and merging alone move
-                tokens, "rollout", which only these models have.
+                `patch_embed.projs.*.weight` by their full names, "rollout" of a CrossFormer also the weights
+                that `cfviz.paper.kinds.watched` lists. A model of timm has "grouping", "heads", "bias" where
+                it has one, "reach", "distance" and, where attention and merging alone move tokens,
+                "rollout".
             width: "one" column (84 mm), "two" (174 mm), or a number of millimetres.
             **place: `stage` and `block`, from 0; `row` and `col` of the token, by default the middle one.
 

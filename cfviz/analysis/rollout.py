@@ -12,13 +12,14 @@ All functions carry rows (R, H, W) backwards, from a token to what it is made of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cfviz.geometry import Grouping
+from cfviz import point_names
+from cfviz.geometry import CEL_KERNELS, Grouping
 from cfviz.geometry.schemes import PADDING, Scheme
 
 
@@ -48,6 +49,46 @@ class Layer:
     grouping: Grouping
     attention: np.ndarray
     cooling: Kernels | None = None
+
+
+def layers_until(
+    groupings: Sequence[Sequence[Grouping]],
+    last: tuple[int, int],
+    attention: Callable[[int, int], np.ndarray],
+    weight: Callable[[str], np.ndarray],
+    cooled: Collection[tuple[int, int]] = (),
+) -> tuple[list[list[Layer]], list[Kernels]]:
+    """The blocks of a CrossFormer up to one of them, and the layers between the stages, for `rollout`.
+
+    Args:
+        groupings: Of every block, `trace.groupings`.
+        last: Stage and block of the last one, from 0.
+        attention: Returns the attention of a block of a stage, (nG, N, N).
+        weight: Returns a parameter by its full name: an array of a trace that watched it, or the model's.
+        cooled: Which blocks end in a cooling layer, `trace.settings["cooled"]`.
+
+    Example:
+        >>> mean = lambda s, b: trace[f"layers.{s}.blocks.{b}.attn.probs"].mean(1)
+        >>> weight = lambda name: model.get_parameter(name).detach().numpy()
+        >>> rollout(one_token(14, 14, 7, 7), *layers_until(trace.groupings, (2, 1), mean, weight))
+    """
+
+    def kernels(names: Sequence[str], stride: int) -> Kernels:
+        return Kernels(tuple(np.abs(weight(name)).sum((0, 1)) for name in names), stride)
+
+    stages = [
+        [
+            Layer(g, attention(s, b), kernels([point_names.cooling(s, b)], 1) if (s, b) in cooled else None)
+            for b, g in enumerate(groupings[s])
+            if (s, b) <= last
+        ]
+        for s in range(last[0] + 1)
+    ]
+    between = [
+        kernels([point_names.merging(s, k) for k in range(len(CEL_KERNELS[s]))], 2)
+        for s in range(1, last[0] + 1)
+    ]
+    return stages, between
 
 
 def through_attention(rows: np.ndarray, layer: Layer, shortcut: float = 0.5) -> np.ndarray:

@@ -10,6 +10,8 @@ from cfviz.models.variants import BUNDLED
 from cfviz.options import MODES, NUMBER_FORMATS
 from cfviz.training.cli import size
 
+TIMM = "; or timm's name of a Swin, Swin V2, Twins, PVT v2, MaxViT or ViT"  # ends the help of `--model`
+
 
 def add_photo_size(parser: argparse.ArgumentParser, more: str = "") -> None:
     """Add `--size`; `more` ends its help text."""

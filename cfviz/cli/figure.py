@@ -7,10 +7,10 @@ from typing import Any
 
 from cfviz.jobs import check_target
 from cfviz.paper import ABOUT
-from cfviz.training.cli import add_lda, count, size_of
+from cfviz.training.cli import add_lda, count
 
-from .arguments import add_forward, add_model
-from .opening import is_timm, open_photo, open_placed, open_timm
+from .arguments import TIMM, add_forward, add_model
+from .opening import is_timm, open_any, open_photo
 from .output import note
 
 
@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
         "--width", default="one", metavar="WIDTH",
         help="one column (84 mm, the default), two (174 mm), or a number of millimetres",
     )  # fmt: skip
-    add_model(parser, "; or timm's name of a Swin, Swin V2, Twins, PVT v2, MaxViT or ViT")
+    add_model(parser, TIMM)
     add_forward(parser)
     add_lda(parser)
     parser.set_defaults(run=_figure)
@@ -62,15 +62,13 @@ def _figure(args: argparse.Namespace) -> int:
     row, col = args.token or (None, None)
     at = kinds.Place(args.stage - 1, args.block - 1, row, col)
     image = open_photo(args.photo).brushed(args.brush)
-    watched = kinds.KINDS[args.kind].watched(at)
-    if is_timm(args.model):
+    timms = is_timm(args.model)
+    if timms:
         others.check_kind(args.kind, args.model)
-        model, size = open_timm(args), args.size
-        watched = watched or ("logits",)  # of these models, no names stand for all points
-    else:
-        model = open_placed(args)
+    model, size = open_any(args)
+    if not timms:
         at.check(model.depths)
-        size = size_of(args, model)
+    watched = kinds.watched(args.kind, at, model) or ("logits",)  # of timm's, no names stand for all points
     trace = inspect(
         image, model, size, watched,
         device=args.device, dtype=args.dtype, mode=args.mode, centre=args.centre,

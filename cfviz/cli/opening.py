@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from cfviz.models.variants import BUNDLED, VARIANTS
-from cfviz.training.cli import given_lda
+from cfviz.training.cli import given_lda, size_of
 from cfviz.words import Translator
 
 from .output import EXPECTED, Bar, named
@@ -83,6 +83,22 @@ def open_timm(args: Namespace) -> Any:
             )
         model = opening.open_other(name, size, None if given == "none" else file)
     return placed(model, args.device, args.dtype)
+
+
+def open_any(args: Namespace) -> tuple[Any, Any]:
+    """Open the model that a command's arguments name, a CrossFormer or one of timm's, and choose its size.
+
+    Returns:
+        The model on its `--device` and in its `--dtype`, and the size of its input; None for a model of timm
+        whose own size it is.
+
+    Raises:
+        ValueError: If the model or its weights are not there.
+    """
+    if is_timm(args.model):
+        return open_timm(args), args.size
+    model = open_placed(args)
+    return model, size_of(args, model)
 
 
 def is_timm(name: str | None) -> bool:

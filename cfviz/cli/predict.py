@@ -7,11 +7,11 @@ import sys
 from typing import Any
 
 from cfviz.framing import Frame
-from cfviz.training.cli import add_lda, count, size_of
+from cfviz.training.cli import add_lda, count
 from cfviz.words import LANGUAGES, Translator, translator
 
-from .arguments import add_forward, add_model
-from .opening import about_weights, open_placed, weights_lines
+from .arguments import TIMM, add_forward, add_model
+from .opening import about_weights, open_any, weights_lines
 from .operations import add_operations, check_operations, write_operations
 from .output import EXPECTED, USER_ERROR, complain, named, note, one_line, print_json, print_table
 
@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
     predict.add_argument(
         "photos", nargs="+", metavar="PHOTO", help="an image file, or gallery:ID for a bundled photo"
     )
-    add_model(predict)
+    add_model(predict, TIMM)
     predict.add_argument(
         "--top", type=count, default=5, metavar="K", help="number of classes to print (default: 5)"
     )
@@ -42,8 +42,7 @@ def _predict(args: argparse.Namespace) -> int:
     from cfviz.run import class_names, frame_of, inspect, name_of
 
     check_operations(args)
-    model = open_placed(args)
-    size = size_of(args, model)
+    model, size = open_any(args)
     names, t = class_names(model, args.lang), translator(args.lang)
     results: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
@@ -51,8 +50,9 @@ def _predict(args: argparse.Namespace) -> int:
         try:
             image = load_image(photo).brushed(args.brush)
             trace = inspect(
-                image, model, size, device=args.device, dtype=args.dtype, mode=args.mode, centre=args.centre
-            )
+                image, model, size, "logits",
+                device=args.device, dtype=args.dtype, mode=args.mode, centre=args.centre,
+            )  # fmt: skip
         except EXPECTED as error:
             failures.append(
                 {"photo": photo, "code": getattr(error, "code", None), "message": one_line(error)}
@@ -92,7 +92,7 @@ def _result(photo: str, image: Any, trace: Any, shown: Frame, names: list[str], 
         "kept": shown.kept,
         "empty": shown.empty,
         "stretch": shown.stretch,
-        "lda": trace.settings["lda"],
+        "lda": trace.settings.get("lda"),  # none in a model of timm
         "device": trace.device,
         "dtype": trace.dtype,
         "seconds": trace.seconds,

@@ -7,11 +7,11 @@ from typing import Any
 
 from cfviz.jobs import check_target, replacing
 from cfviz.models.variants import VARIANTS
-from cfviz.training.cli import add_lda, size_of
+from cfviz.training.cli import add_lda
 from cfviz.words import LANGUAGES
 
-from .arguments import add_forward, add_model
-from .opening import is_timm, open_photo, open_placed, open_timm
+from .arguments import TIMM, add_forward, add_model
+from .opening import is_timm, open_any, open_photo
 from .output import note
 
 
@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("photo", metavar="PHOTO", help="an image file, or gallery:ID for a bundled photo")
     parser.add_argument("--out", required=True, metavar="FILE", help="the HTML file to write")
-    add_model(parser, "; or timm's name of a Swin, Swin V2, Twins, PVT v2, MaxViT or ViT")
+    add_model(parser, TIMM)
     add_forward(parser)
     add_lda(parser)
     parser.add_argument(
@@ -57,11 +57,11 @@ def _report(args: argparse.Namespace) -> int:
     survey = open_survey(args.survey) if args.survey else None
     image = open_photo(args.photo).brushed(args.brush)
     timms = is_timm(args.model)
-    model = open_timm(args) if timms else open_placed(args)
+    model, size = open_any(args)
     trace = inspect(
         image,
         model,
-        args.size if timms else size_of(args, model),
+        size,
         () if timms else report.WATCH,
         device=args.device,
         dtype=args.dtype,

@@ -46,9 +46,7 @@ def _survey(args: argparse.Namespace) -> int:
     from cfviz.training.folder import told
 
     out = Path(args.out)
-    if out.suffix != ".safetensors":
-        raise ValueError(f"got {args.out!r}, expected a name that ends in .safetensors")
-    check_target(out, "--out")
+    check_target(out, "--out", ".safetensors")
     if args.html:
         check_target(args.html, "--html")
     model = open_model(args.model, args.weights, **given_lda(args))

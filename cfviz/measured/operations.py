@@ -12,14 +12,15 @@ from cfviz.data.decode import Photo
 from cfviz.data.images import load_image, prepare
 from cfviz.figures.live.answer import operations as live
 from cfviz.figures.live.message import Cell
-from cfviz.framing import CENTRE, Centre, Size
+from cfviz.framing import CENTRE, Centre, Size, as_size
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.dense.model import DenseModel
 from cfviz.models.dense.pipeline import fit
 from cfviz.models.dense.variants import DENSE
 from cfviz.models.factory import create_model
+from cfviz.models.others.reading import family_of, input_size
 from cfviz.models.probes.operations import PASSES, Operations, operations
-from cfviz.run import load, name_of
+from cfviz.run import load, name_of, prepared_for
 from cfviz.words import figure_words, percent, quantity, together, translator, unbroken
 
 
@@ -29,7 +30,7 @@ def figure(found: Operations, lang: str) -> bytes:
 
 
 def sentence(found: Operations, lang: str) -> str:
-    """Say where the time goes, of a CrossFormer or of a detector or segmenter with one inside."""
+    """Say where the time goes: of a CrossFormer, of a detector with one inside, of a model of timm."""
     stages, t = found.stages, translator(lang)
     parts = {one.path[0]: one.seconds for one in found.root.children}
     if "backbone" in parts:
@@ -41,6 +42,13 @@ def sentence(found: Operations, lang: str) -> str:
             "operations.answer_dense",
             **{name: percent(seconds / whole, 0) for name, seconds in shares.items()},
         )
+    if not stages:
+        root, below = found.root, found.root.children
+        largest = max(below, key=lambda one: one.seconds)
+        return t(
+            "operations.answer_other", name=".".join(largest.path), n=len(below),
+            share=percent(largest.seconds / root.seconds, 0), macs=percent(largest.macs / root.macs, 0),
+        )  # fmt: skip
     most = max(range(len(stages)), key=lambda s: stages[s].seconds)
     shares = {"share": stages[most].seconds / found.root.seconds, "attend": found.share("attend")}
     mlp = found.share("mlp")
@@ -99,7 +107,7 @@ class MeasuredOperations(Cell):
 
     title: ClassVar[str] = live.TITLE
     found: Operations
-    model: CrossFormer | DenseModel
+    model: Any
 
     def page(self, lang: str = "en") -> str:
         height, width = self.found.size
@@ -114,7 +122,7 @@ class MeasuredOperations(Cell):
 
 def measure_operations(
     image: Any,
-    model: str | CrossFormer | DenseModel = "crossformer_nano",
+    model: Any = "crossformer_nano",
     size: Size | None = None,
     passes: int = PASSES,
     mode: str = "crop",
@@ -126,14 +134,14 @@ def measure_operations(
     Args:
         image: As in `cfviz.inspect`.
         model: A variant whose weights come with cfviz, or a model in eval mode: a CrossFormer, a
-            detector or a segmenter.
-        size: Side of a CrossFormer's input in pixels, or (height, width); by default the model's own.
+            detector, a segmenter, or a model of timm that `inspect` takes.
+        size: Side of a classifier's input in pixels, or (height, width); by default the model's own.
         passes: How many passes to time, at least 3.
-        mode, centre: How the photo is fitted to a CrossFormer's input, as in `cfviz.inspect`.
+        mode, centre: How the photo is fitted to a classifier's input, as in `cfviz.inspect`.
         sides: Most pixels of the long and the short side of a detector's or segmenter's input.
 
     Raises:
-        ValueError: If the model is no CrossFormer or cannot take the photo, or there are too few passes.
+        ValueError: If the model is none of these or cannot take the photo, or there are too few passes.
 
     Example:
         >>> measured = measure_operations("cat.jpg", size=448)
@@ -145,17 +153,24 @@ def measure_operations(
         fitted = fit(photo.image, net.task, sides or net.sides)
         return MeasuredOperations(operations(net, fitted.tensor[0], passes), net)
     if not isinstance(net, CrossFormer):
-        raise ValueError(
-            f"the model is a {type(net).__name__}; expected a CrossFormer, a detector or a segmenter. For "
-            "any other model, call cfviz.models.probes.operations.operations with its input"
-        )
+        try:
+            family_of(net)
+        except ValueError as error:
+            raise ValueError(
+                f"the model is a {type(net).__name__}; expected a CrossFormer, a detector, a segmenter or a "
+                "model of timm whose attention can be read. For any other model, call "
+                "cfviz.models.probes.operations.operations with its input"
+            ) from error
+        wanted = as_size(*input_size(net)) if size is None else size
+        found = operations(net, prepared_for(net, photo, wanted, mode, centre).tensor, passes)
+        return MeasuredOperations(found, net)
     if net.in_chans != 3:
         raise ValueError(f"the model takes {net.in_chans} channels; expected 3, as photos have")
     seen = prepare(photo, net.img_size if size is None else size, mode, centre=centre)
     return MeasuredOperations(operations(net, seen.tensor, passes), net)
 
 
-def _opened(model: str | CrossFormer | DenseModel) -> CrossFormer | DenseModel:
+def _opened(model: Any) -> Any:
     if not isinstance(model, str):
         return model
     return create_model(model) if model in DENSE else load(model)

@@ -10,6 +10,6 @@ ABOUT = {
     "shares": "what each kernel contributes to the tokens",
     "reach": "what attention brings to a token, block by block",
     "distance": "how far each head looks, block by block",
-    "rollout": "what a token is made of, attention traced back (timm's Swin, Swin V2 and ViT)",
+    "rollout": "what a token is made of, attention traced back (of timm's models: Swin, Swin V2, ViT)",
     "filters": "the filters of the first embedding layer, by kernel",
 }

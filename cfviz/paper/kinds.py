@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,15 @@ from cfviz.analysis.attention_measures import distance as mean_distance
 from cfviz.analysis.embedding import carried_shares
 from cfviz.analysis.position_bias import surface
 from cfviz.analysis.reach import reach as reached
+from cfviz.analysis.rollout import layers_until, one_token
+from cfviz.analysis.rollout import rollout as traced_back
 from cfviz.analysis.spectrum import filter_images, image_sheet
 from cfviz.figures.theme import LIGHT
 from cfviz.framing import size_text
 from cfviz.geometry import CEL_KERNELS, Grouping, cel_channels, token_box
 from cfviz.geometry.schemes import crossformer
+from cfviz.models.crossformer import CrossFormer
+from cfviz.models.interventions.language import cooled_blocks
 from cfviz.trace import Trace
 from cfviz.words import percent, quantity
 
@@ -31,6 +36,7 @@ from .panels import (
     distance_curve,
     facts_line,
     head_panels,
+    rollout_panel,
     run_line,
 )
 from .sheet import WIDTHS, Sheet, fill, millimetres, ring, sequential, show_photo
@@ -165,11 +171,23 @@ def distance(trace: Trace, at: Place, width: str | float) -> Figure:
 
 
 def rollout(trace: Trace, at: Place, width: str | float) -> Figure:
-    """Refused: on its way through a CrossFormer's embedding layers, rollout needs their weights."""
-    raise ValueError(
-        "rollout is drawn for timm's Swin, Swin V2 and ViT; through a CrossFormer's embedding layers it is "
-        "traced on the attention page"
-    )
+    """What a token after a block is made of: attention traced back to the tokens of the first stage.
+
+    As on the attention page: padded keys receive nothing, kernels between the stages and cooling layers pass
+    on by |w|.
+    """
+    g = _cut(trace, at)
+    row, col = at.token(g)
+    cooled: Any = trace.settings.get("cooled", ())
+    stages, merging = layers_until(
+        trace.groupings, (at.stage, at.block),
+        lambda s, b: trace[point_names.attention(s, b)].astype(np.float64).mean(1), trace.__getitem__, cooled,
+    )  # fmt: skip
+    flow = traced_back(one_token(g.H, g.W, row, col), stages, merging)[0]
+    scale = 2**at.stage
+    mark = ((row + 0.5) * scale - 0.5, (col + 0.5) * scale - 0.5)
+    left_out = "kernels between stages count by |w|, MLPs are left out"
+    return rollout_panel(trace, flow, replace(at, row=row, col=col), mark, width, left_out, "Sums to 1")
 
 
 def filters(trace: Trace, at: Place, width: str | float) -> Figure:
@@ -213,6 +231,29 @@ KINDS: Mapping[str, Kind] = {  # as listed in `ABOUT`
     "rollout": Kind(rollout, lambda at: (point_names.attention(),)),
     "filters": Kind(filters, lambda at: tuple(map(point_names.filters, range(len(CEL_KERNELS[0]))))),
 }
+
+
+def watched(kind: str, at: Place, model: Any) -> tuple[str, ...]:
+    """Return what a trace of a model must hold for a figure, for `cfviz.inspect(watch=...)`.
+
+    Args:
+        kind: One of `KINDS`.
+        at: What the figure shows.
+        model: A CrossFormer or a model of timm.
+
+    Example:
+        >>> at = Place(stage=2, block=1)
+        >>> trace = cfviz.inspect("cat.jpg", model, watch=watched("rollout", at, model))
+        >>> trace.plot("rollout", stage=2, block=1)
+    """
+    points = KINDS[kind].watched(at)
+    if kind == "rollout" and isinstance(model, CrossFormer):
+        stages = range(1, at.stage + 1)
+        points += tuple(point_names.merging(s, k) for s in stages for k in range(len(CEL_KERNELS[s])))
+        points += tuple(
+            point_names.cooling(*one) for one in cooled_blocks(model) if one <= (at.stage, at.block)
+        )
+    return points
 
 
 def plot(trace: Trace, kind: str, width: str | float = "one", **place: Any) -> Figure:

@@ -22,10 +22,17 @@ from cfviz.geometry.schemes import Scheme
 from cfviz.trace import Trace
 from cfviz.words import percent
 
-from .panels import BAR, MOST, Place, bias_panels, distance_curve, facts_line, head_panels, run_line
-from .sheet import Sheet, fill, ring, sequential, show_photo
-
-SHARPEST = 99.5  # per cent of the tokens that a rollout's scale covers: its own token outshines the rest
+from .panels import (
+    MOST,
+    Place,
+    bias_panels,
+    distance_curve,
+    facts_line,
+    head_panels,
+    rollout_panel,
+    run_line,
+)
+from .sheet import Sheet, fill, ring, show_photo
 
 
 def draw(trace: Trace, kind: str, at: Place, width: str | float) -> Figure:
@@ -163,7 +170,7 @@ def _rollout(trace: Trace, at: Place, width: str | float) -> Figure:
     paths = rollout_of(
         trace.schemes, lambda s, b: trace[point_names.attention(s, b)], merging, at.stage, at.block, row, col
     )
-    first, scale = trace.schemes[0][0], trace.strides[at.stage] / trace.strides[0]
+    scale = trace.strides[at.stage] / trace.strides[0]
     beside = [
         f"{percent(share)} comes from {what}"
         for share, what in (
@@ -172,22 +179,11 @@ def _rollout(trace: Trace, at: Place, width: str | float) -> Figure:
         )
         if share > 1e-6
     ]
-    facts = (
-        f"What token ({row}, {col}) after this block is made of: attention traced back, mean over heads; "
-        f"shortcuts count half, MLPs are left out. {' and '.join(['Sums to 1', *beside])}; the scale ends at "
-        f"the {percent(SHARPEST / 100)} quantile. {facts_line(trace, at)}"
+    mark = ((row + 0.5) * scale - 0.5, (col + 0.5) * scale - 0.5)
+    told = " and ".join(["Sums to 1", *beside])
+    return rollout_panel(
+        trace, paths.map, replace(at, row=row, col=col), mark, width, "MLPs are left out", told
     )
-    sheet = Sheet([f"after block {at.block + 1} of stage {at.stage + 1}"], width, (first.H, first.W), 1,
-                  beside=BAR, facts=facts)  # fmt: skip
-    (ax,) = sheet.axes
-    show_photo(ax, trace.crop, _whole(first), 0.4, grey=True)
-    image = ax.imshow(
-        paths.map, sequential, vmin=0, vmax=float(np.percentile(paths.map, SHARPEST)) or None, alpha=0.72,
-        extent=(0, first.W, first.H, 0), interpolation="nearest", zorder=1, aspect="auto",
-    )  # fmt: skip
-    ring(ax, (row + 0.5) * scale - 0.5, (col + 0.5) * scale - 0.5)
-    sheet.scale(image, "share")
-    return sheet.figure
 
 
 KINDS: Mapping[str, Callable[[Trace, Place, str | float], Figure]] = {

@@ -14,12 +14,13 @@ from cfviz.framing import size_text
 from cfviz.geometry import Grouping
 from cfviz.geometry.schemes import Scheme
 from cfviz.trace import Trace
-from cfviz.words import quantity
+from cfviz.words import percent, quantity
 
 from .sheet import SMALL, Sheet, diverging, ring, sequential, show_photo
 
 BAR = 18.0  # mm for a colour bar with its numbers and title
 MOST = 6  # panels side by side
+SHARPEST = 99.5  # per cent of the tokens that a rollout's scale covers: its own token outshines the rest
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,40 @@ def distance_curve(
     ax.set(xlim=(0.5, start))
     ax.set_ylim(0, max(float(values.max()) for _, values in blocks) * 1.15)
     ax.legend(fontsize=SMALL, frameon=False, loc="upper left", bbox_to_anchor=(0, 0.93), labelcolor=LIGHT.ink)
+    return sheet.figure
+
+
+def rollout_panel(
+    trace: Trace, flow: np.ndarray, at: Place, mark: tuple[float, float], width: str | float,
+    left_out: str, told: str,
+) -> Figure:  # fmt: skip
+    """What a token after a block is made of, as shares of the first stage's tokens.
+
+    Args:
+        trace: Its `crop` is as large as the first stage's map.
+        flow: The shares, (H, W).
+        at: The block, and the token by its row and column.
+        mark: Row and column of the token's centre in the first stage's map.
+        width: See `millimetres`.
+        left_out: What rollout does with all but attention.
+        told: What the shares sum to, and what is not among them.
+    """
+    H, W = flow.shape
+    facts = (
+        f"What token ({at.row}, {at.col}) after this block is made of: attention traced back, mean over "
+        f"heads; shortcuts count half, {left_out}. {told}; the scale ends at the {percent(SHARPEST / 100)} "
+        f"quantile. {facts_line(trace, at)}"
+    )
+    sheet = Sheet([f"after block {at.block + 1} of stage {at.stage + 1}"], width, (H, W), 1,
+                  beside=BAR, facts=facts)  # fmt: skip
+    (ax,) = sheet.axes
+    show_photo(ax, trace.crop, Grouping("sda", H, W, 1), 0.4, grey=True)
+    image = ax.imshow(
+        flow, sequential, vmin=0, vmax=float(np.percentile(flow, SHARPEST)) or None, alpha=0.72,
+        extent=(0, W, H, 0), interpolation="nearest", zorder=1, aspect="auto",
+    )  # fmt: skip
+    ring(ax, *mark)
+    sheet.scale(image, "share")
     return sheet.figure
 
 

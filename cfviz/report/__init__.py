@@ -23,10 +23,13 @@ def html(
     """Build the report of a CrossFormer (see `page.html`) or of a model of timm (see `others.html`).
 
     Raises:
-        ValueError: As they do; and if a survey or operations are asked for of a model of timm.
+        ValueError: As they do; and if a survey is given with a model of timm.
     """
     if not trace.schemes:
         return page.html(trace, model, origin, lang, parts, survey, operations)
-    if survey is not None or operations:
-        raise ValueError(f"{trace.model} is one of timm's models: surveys and operations are of CrossFormers")
-    return others.html(trace, model, origin, lang, parts)
+    if survey is not None:
+        raise ValueError(
+            "a survey looks into CrossFormer's embedding kernels, stages and position bias, but "
+            f"{trace.model} is one of timm's models: leave the survey out"
+        )
+    return others.html(trace, model, origin, lang, parts, timed=operations)

@@ -121,10 +121,7 @@ def html(
             "the survey is of another model, of other weights or groups than the photo's; make one with "
             "`cfviz survey`"
         )
-    if not trace.labels:
-        raise CheckpointError("no_classes", source=trace.weights.source)
-    if trace.crop is None:
-        raise ValueError("the trace was made from a tensor; a report needs one made from a photo")
+    check(trace)
     session, t = session_facts(trace, model, origin, lang), section_words("report", lang)
     if parts is not None:
         session["command"] += " --parts" if parts else " --no-parts"
@@ -154,21 +151,31 @@ def html(
         session["slow"].append("operations")
     if operations is not None:
         session["command"] += " --operations" if operations else " --no-operations"
+    session["survey"] = survey is not None
     if survey is not None:
         session["command"] += " --survey survey.safetensors"
         messages["survey"] = survey_figure(survey, lang)
     figures = [(FIGURES[name], message) for name, message in messages.items() if message is not None]
-    body = _body(
-        trace,
-        session,
-        t,
-        class_names(model, lang),
-        [f.host for f, _ in figures],
-        lang,
-        {"survey": "" if survey is None else facts_of(survey, lang)}
-        | ({"operations": said_of(found, lang)} if session["operations"] else {}),
-    )
-    return assembled(trace, session, body, figures, lang)
+    more = {"survey": "" if survey is None else facts_of(survey, lang)}
+    more |= {"operations": said_of(found, lang)} if session["operations"] else {}
+    sections = [
+        figure_section(name, t, more.get(name, "")) for name in FIGURES if messages.get(name) is not None
+    ]
+    left = left_out(session, t, lang)
+    page = body(trace, session, t, class_names(model, lang), lang, sections, _facts(session, t), left)
+    return assembled(trace, session, page, figures, lang)
+
+
+def check(trace: Trace) -> None:
+    """Check that a report can be made of a trace.
+
+    Raises:
+        ValueError: If it has no classes or no photo.
+    """
+    if not trace.labels:
+        raise CheckpointError("no_classes", source=trace.weights.source)
+    if trace.crop is None:
+        raise ValueError("the trace was made from a tensor; a report needs one made from a photo")
 
 
 def assembled(
@@ -198,31 +205,37 @@ def assembled(
 
 def session_facts(trace: Trace, model: CrossFormer, origin: Origin, lang: str = "en") -> dict[str, Any]:
     """The contents of the report as plain values: prediction, model, settings, how to reproduce it."""
-    whole, names, weights = cost(model, *trace.size)["total"], class_names(model, lang), trace.weights
+    whole, facts = cost(model, *trace.size)["total"], answer_facts(trace, class_names(model, lang), lang)
+    grouping = {name: _plain_value(trace.settings[name]) for name in ("group_size", "interval", "lda")}
+    return facts | {
+        "parameters": whole.params,
+        "macs": whole.macs,
+        "settings": facts["settings"] | grouping,
+        "heads": head_measures(trace),
+        "command": reproducing_command(trace, origin, lang),
+        "link": app_link(trace, origin, lang),
+        "lost": lost_settings(trace, origin),
+        "code": notebook_code(trace, origin),
+    }  # fmt: skip
+
+
+def answer_facts(trace: Trace, names: Sequence[str], lang: str) -> dict[str, Any]:
+    """What is said of any model: its answer, its weights, the settings, what it saw, how long it took."""
     return {
         "photo": trace.photo,
         "top": [[i, names[i], p] for i, _, p in trace.top(5)],
         "probs": trace.probs.tolist(),
         "shown": None if trace.shown is None else list(trace.shown),
         "model": trace.model,
-        "weights": {key: getattr(weights, key) for key in ("source", "sha256", "trained", "dataset")},
-        "parameters": whole.params,
-        "macs": whole.macs,
+        "weights": {key: getattr(trace.weights, key) for key in ("source", "sha256", "trained", "dataset")},
         "settings": {
             "size": list(trace.size), "mode": trace.settings["mode"], "dtype": trace.dtype,
-            "device": trace.device, "group_size": _plain_value(trace.settings["group_size"]),
-            "interval": _plain_value(trace.settings["interval"]), "lda": trace.settings["lda"], "lang": lang,
-            "centre": list(centre_of(trace)),
+            "device": trace.device, "lang": lang, "centre": list(centre_of(trace)),
             **({"strokes": strokes} if (strokes := strokes_of(trace)) else {}),
         },
         "framing": frame_of(trace).sentence(translator(lang)),
         "seconds": trace.seconds,
         "versions": software_versions(),
-        "heads": head_measures(trace),
-        "command": reproducing_command(trace, origin, lang),
-        "link": app_link(trace, origin, lang),
-        "lost": lost_settings(trace, origin),
-        "code": notebook_code(trace, origin),
     }  # fmt: skip
 
 
@@ -249,16 +262,20 @@ def head_measures(trace: Trace) -> list[dict[str, Any]]:
 
 def reproducing_command(trace: Trace, origin: Origin, lang: str) -> str:
     """The command that reproduces this report."""
+    form = ["--lda", str(trace.settings["lda"])] if _form_is_stated(trace, origin) else []
+    return command_of(trace, origin, lang, form)
+
+
+def command_of(trace: Trace, origin: Origin, lang: str, more: Sequence[str] = ()) -> str:
+    """The command for the report of any model; `more` stands for options of its own."""
     parts = ["python", "-m", "cfviz", "report", origin.path, "--model", trace.model]
     parts += ["--weights", origin.weights] if origin.weights else []
     parts += ["--size", size_code(trace.size), "--dtype", trace.dtype, "--mode", str(trace.settings["mode"])]
     if (centre := centre_of(trace)) != CENTRE:
         parts += ["--centre", centre_code(centre)]
     parts += ["--brush", strokes] if (strokes := strokes_of(trace)) else []
-    parts += ["--lda", str(trace.settings["lda"])] if _form_is_stated(trace, origin) else []
-    return " ".join(
-        quote(part) for part in [*parts, "--device", trace.device, "--lang", lang, "--out", "report.html"]
-    )
+    parts += [*more, "--device", trace.device, "--lang", lang, "--out", "report.html"]
+    return " ".join(map(quote, parts))
 
 
 def centre_of(trace: Trace) -> Centre:
@@ -305,19 +322,9 @@ def _form_is_stated(trace: Trace, origin: Origin) -> bool:
 def notebook_code(trace: Trace, origin: Origin) -> str:
     """Notebook code that computes the same numbers and draws the same figure."""
     given = {None: "", "none": ", weights=None"}.get(origin.weights, f", weights={origin.weights!r}")
-    size = as_size(*trace.size)
-    more = "".join(
-        f", {name}={value!r}"
-        for name, value, usual in (
-            ("dtype", trace.dtype, "float32"), ("mode", trace.settings["mode"], "crop"),
-            ("centre", centre_of(trace), CENTRE),
-            ("device", trace.device, None),
-        )
-        if value != usual
-    )  # fmt: skip
+    size, photo = as_size(*trace.size), photo_code(trace, origin)
+    more = arguments_code(unusual(trace) | {"device": trace.device})
     more += f", lda={trace.settings['lda']!r}" if _form_is_stated(trace, origin) else ""
-    strokes = strokes_of(trace)
-    photo = f"cfviz.load_image({origin.path!r}).brushed({strokes!r})" if strokes else repr(origin.path)
     return f"""import cfviz
 from cfviz.report import WATCH
 
@@ -326,6 +333,24 @@ trace = cfviz.inspect({photo}, model, {size}, WATCH{more})
 for index, name, probability in trace.top(5):
     print(f"{{name:30}} {{probability:.1%}}")
 trace  # at the end of a cell: the figure that moves"""
+
+
+def unusual(trace: Trace) -> dict[str, Any]:
+    """The number format, the mode and the centre as arguments of `inspect`, where they are not its own."""
+    usual = {"dtype": "float32", "mode": "crop", "centre": CENTRE}
+    given = {"dtype": trace.dtype, "mode": str(trace.settings["mode"]), "centre": centre_of(trace)}
+    return {name: value for name, value in given.items() if value != usual[name]}
+
+
+def arguments_code(given: Mapping[str, Any]) -> str:
+    """Further arguments of a call, as code."""
+    return "".join(f", {name}={value!r}" for name, value in given.items())
+
+
+def photo_code(trace: Trace, origin: Origin) -> str:
+    """The photo as code, with what was painted over it."""
+    strokes = strokes_of(trace)
+    return f"cfviz.load_image({origin.path!r}).brushed({strokes!r})" if strokes else repr(origin.path)
 
 
 # ---------------------------------------------------------------- figures
@@ -353,17 +378,37 @@ def said_of(found: Operations, lang: str) -> str:
     return together(sentence(found, lang).replace("**", ""), how_measured(found, lang))
 
 
-def _body(
+def figure_section(name: str, t: Mapping[str, str], more: str = "") -> str:
+    """A heading, what to look at and an empty box for the figure of that name in `FIGURES`."""
+    return (
+        f'<h2>{escape(t[name])}</h2><p class="rp-note">{escape(together(t[name + "_look"], more))}</p>'
+        f'<section><div class="{FIGURES[name].host}"></div></section>'
+    )
+
+
+def body(
     trace: Trace,
     session: Mapping[str, Any],
     t: Mapping[str, str],
     labels: Sequence[str],
-    hosts: Sequence[str],
     lang: str,
-    more: Mapping[str, str],
+    sections: Sequence[str],
+    facts: str,
+    left: str,
 ) -> str:
-    """The page's body, with empty boxes for the figures, named by `hosts`; `more` is said of some."""
-    random = session["weights"]["trained"] is None
+    """The page's body, of any model.
+
+    Args:
+        trace: The trace.
+        session: The contents as plain values.
+        t: The report's words.
+        labels: Names of the classes.
+        lang: "en" or "zh-Hant".
+        sections: What stands between the answer and the ranking of parts, as HTML.
+        facts: How the report was made, as HTML.
+        left: What the report does not have, as HTML.
+    """
+    random = trace.weights.trained is None
     warn = f'<p class="rp-warn">{escape(t["random"])}</p>' if random else ""
     ranks = ranking_table(session["parts"], labels, t) if session["parts"] else ""
     note = escape(t["parts_look"].format(n=len(session["parts"])))
@@ -376,18 +421,12 @@ def _body(
             else answers_table(session, t, labels, about_answer(trace, labels, translator(lang)), lang)
         )
         + "</div>",
-        *(
-            f'<h2>{escape(t[name])}</h2><p class="rp-note">'
-            f"{escape(together(t[name + '_look'], more.get(name, '')))}</p>"
-            f'<section><div class="{figure.host}"></div></section>'
-            for name, figure in FIGURES.items()
-            if figure.host in hosts
-        ),
+        *sections,
         f'<h2>{escape(t["parts"])}</h2><p class="rp-note">{note}</p>{ranks}' if ranks else "",
         f"<h2>{escape(t['heads'])}</h2><details><summary>{escape(t['heads_look'])}</summary>",
         heads_table(session, t) + "</details>",
-        _left_out(session, t, lang),
-        f"<h2>{escape(t['made'])}</h2>{_facts(session, t)}",
+        left,
+        f"<h2>{escape(t['made'])}</h2>{facts}",
         f"<h2>{escape(t['again'])}</h2>{again(session, t)}",
     ]
     return "\n".join(parts)
@@ -414,7 +453,7 @@ def answers_table(
     return f'<div><table class="rp-answers">{rows}</table>{notes}{known}</div>'
 
 
-def _left_out(session: Mapping[str, Any], t: Mapping[str, str], lang: str) -> str:
+def left_out(session: Mapping[str, Any], t: Mapping[str, str], lang: str) -> str:
     """What this report does not have, and why."""
     why, comma = {"missing": "left_out", "slow": "left_slow"}, translator(lang)("common.comma")
     lines = [
@@ -422,6 +461,7 @@ def _left_out(session: Mapping[str, Any], t: Mapping[str, str], lang: str) -> st
         for which, key in why.items()
         if session[which]
     ]
+    lines += [] if session.get("survey", True) else [t["left_survey"]]
     return "".join(f'<p class="rp-note">{escape(line)}</p>' for line in lines)
 
 

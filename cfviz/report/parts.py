@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -114,18 +114,49 @@ def parts_ranking(trace: Trace, model: CrossFormer, lang: str) -> list[dict[str,
         ValueError: If a forward of the trace's pixels does not reproduce the trace's logits.
     """
     x = seen_in(trace).tensor
-    every = parts(model, "zero", trace.size)
-    plain, *changed = effects(model, x, [(), *((one,) for one in every)])
-    apart = float(np.abs(plain - trace.logits).max())
-    if trace.dtype == "float32" and apart > CLOSE:
-        raise ValueError(f"the trace's pixels give logits {apart:.2g} away from its own")
+    return ranked(
+        trace, parts(model, "zero", trace.size), lambda some: effects(model, x, some),
+        lambda one: part_name(one, lang),
+    )  # fmt: skip
+
+
+def ranked(
+    trace: Trace,
+    every: Sequence[Any],
+    logits_of: Callable[[list[tuple[Any, ...]]], np.ndarray],
+    name_of: Callable[[Any], str],
+) -> list[dict[str, Any]]:
+    """Take every part away, one at a time, and rank the parts by effect on the answer.
+
+    Args:
+        trace: A trace of a photo.
+        every: The parts.
+        logits_of: Returns the logits of the trace's pixels without the parts of each tuple.
+        name_of: Names a part in the reader's language.
+
+    Raises:
+        ValueError: If the logits of the trace's pixels with all parts are not the trace's.
+    """
+    plain, *changed = logits_of([(), *((one,) for one in every)])
+    check_logits(trace, plain)
     moved, probs, winners = answer_changes(np.stack(changed), plain)
     points = 100 * (probs - softmax(plain).max())
     return [
-        {"part": every[i].to_url(), "name": part_name(every[i], lang), "points": float(points[i]),
+        {"part": every[i].to_url(), "name": name_of(every[i]), "points": float(points[i]),
          "change": float(moved[i]), "p": float(probs[i]), "first": int(winners[i])}
         for i in by_magnitude(points)
     ]  # fmt: skip
+
+
+def check_logits(trace: Trace, again: np.ndarray) -> None:
+    """Check that a forward of the trace's pixels, in eight bits, gives the trace's logits.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    apart = float(np.abs(again - trace.logits).max())
+    if trace.dtype == "float32" and apart > CLOSE:
+        raise ValueError(f"the trace's pixels give logits {apart:.2g} away from its own")
 
 
 def ranking_table(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], t: Mapping[str, str]) -> str:

@@ -709,9 +709,7 @@ def _probes(args: argparse.Namespace) -> int:
 
     _threads(args)
     out = Path(args.out)
-    if out.suffix != ".safetensors":
-        raise ValueError(f"got {args.out!r}, expected a name that ends in .safetensors")
-    check_target(out, "--out")
+    check_target(out, "--out", ".safetensors")
     model, ids, sha256 = _open(args)
     facts = probes.make(
         out, Path(args.folder), model, sha256, ids, data.PhotoFolder(args.data), data.PhotoFolder(args.val),
@@ -739,11 +737,9 @@ def _convert(args: argparse.Namespace) -> int:
     from cfviz.models.weights.checkpoints import write_checkpoint
 
     out = Path(args.out)
-    if out.suffix != ".safetensors":
-        raise ValueError(f"got {args.out!r}, expected a name that ends in .safetensors")
+    check_target(out, "OUT", ".safetensors")
     if out.exists():
         raise ValueError(f"{out} exists already; choose another name, or delete it first")
-    check_target(out, "OUT")
     found = load_any(named_source(args.weights))
     facts = found.facts | {"converted_from": {"source": found.source, "sha256": found.provenance.sha256}}
     own = {key: value for key, value in found.state_dict.items() if key not in found.missing}

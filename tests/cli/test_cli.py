@@ -19,6 +19,7 @@ from cfviz import cli, geometry, options
 from cfviz.cli import main
 from cfviz.cli.output import Bar
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.others.opening import open_own
 from cfviz.models.variants import VARIANTS, parameters, shipped
 from cfviz.models.weights.checkpoints import write_checkpoint
 from cfviz.models.weights.recognise import expected_shapes
@@ -218,6 +219,34 @@ def test_the_input_has_the_size_the_weights_were_trained_at(capsys, tmp_path):
 def test_class_names_can_be_chinese(capsys, weights):
     assert main(["predict", PHOTO, "--weights", weights, "--lang", "zh-Hant", "--top", "20"]) == 0
     assert "黃金獵犬" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_model_of_timm_predicts_by_its_name(capsys, tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    name, file, out = "deit_tiny_patch16_224", tmp_path / "mine.safetensors", tmp_path / "o.json"
+    torch.manual_seed(0)
+    save_file(timm.create_model(name, num_classes=3).state_dict(), file)
+    command = ["predict", PHOTO, "--model", name, "--size", "64"]
+    assert main([*command, "--weights", str(file), "--operations", str(out), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (prediction,) = told["predictions"]
+    expected = cfviz.inspect(PHOTO, open_own(file, name, 64)).probs
+    for one in prediction["top"]:
+        assert one["probability"] == pytest.approx(expected[one["index"]], rel=1e-5)
+    assert [told["model"], prediction["size"], prediction["lda"]] == [name, [64, 64], None]
+    assert told["weights"]["source"] == "mine.safetensors"
+    assert json.loads(out.read_text("utf-8"))["size"] == [64, 64]
+    assert main([*command, "--weights", "none"]) == 0
+    text, err = capsys.readouterr()
+    assert "seen as 64 x 64" in text
+    assert "these weights are random" in err
+    assert "--weights official" in _fails(capsys, "predict", PHOTO, "--model", "pvt_v2_b0")
+    assert "which pvt_v2_b0 has not" in _fails(
+        capsys, "predict", PHOTO, "--model", "pvt_v2_b0", "--lda", "whole"
+    )
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def test_a_click_shows_the_most_similar_token_of_each_other_photo(app: Any, open
     page.locator(".sm:not([data-waits])").wait_for(timeout=30_000)
     found = [
         (float(one.get_attribute("data-cosine")), one.evaluate("(b) => b.closest('figure').title"))
-        for one in page.locator(".sm-card b").all()
+        for one in page.locator(".sm .card b").all()
     ]
     point = point_names.stage_outputs((2, 2, 2, 1))[1]
     others = [entry for entry in gallery() if entry.id != "german-shepherd"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from cfviz import jobs
@@ -20,7 +21,7 @@ from cfviz.training.measure.study_table import Tally, save
 from cfviz.ui.pages.study import findings as study
 from cfviz.ui.session import photos, reader
 from cfviz.ui.widgets.jobs import skipped
-from cfviz.words import translator
+from cfviz.words import section_words, translator
 
 ROOT = Path(__file__).resolve().parents[2]
 CHANGES = (
@@ -265,6 +266,11 @@ def test_a_folder_that_was_looked_into_is_shown_to_who_started_it(
     jobs.write(home / "job.json", about)
     jobs.write(home / "state.json", {"state": "done", "owner": "somebody else"})
     monkeypatch.setattr(reader, "at_the_machine", lambda: True)
+    kept: dict[str, Any] = {}
+    button: Any = st.download_button
+    monkeypatch.setattr(
+        st, "download_button", lambda *a, **kw: (kept.update({a[2]: a[1]}), button(*a, **kw))[1]
+    )
     app = page(monkeypatch, tmp_path, open="survey", size="64", survey="channel.1.4.2")
     assert not app.exception
     (place,) = (one for one in app.text_input if one.key == "study.survey_path")
@@ -274,6 +280,9 @@ def test_a_folder_that_was_looked_into_is_shown_to_who_started_it(
     code = next(one.value for one in app.code if "found.strongest" in one.value)
     assert "stage=0, kernel=3, channel=1" in code
     assert any("broken" in one.value and "1 of 2 files used" in one.value for one in app.caption)
+    page_of = kept["cfviz-report.html"]().decode()
+    assert 'id="sv-host"' in page_of
+    assert section_words("report")["left_survey"] not in page_of
     monkeypatch.setattr(reader, "at_the_machine", lambda: False)
     app.run()
     assert not any("found.strongest" in one.value for one in app.code)

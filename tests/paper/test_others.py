@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pytest
@@ -157,9 +156,6 @@ def test_a_rollout_is_the_measured_one_and_says_what_is_missing(name: str, place
     np.testing.assert_allclose([ring.get_xdata(), ring.get_ydata()], expected)
 
 
-def test_rollout_is_refused_where_it_is_not_defined(tiny_model: Any) -> None:
+def test_rollout_is_refused_where_it_is_not_defined() -> None:
     with pytest.raises(ValueError, match=r"in PVT v2, convolutions .* mix them, too"):
         traced("pvt v2").plot("rollout")
-    photo = np.zeros((64, 64, 3), np.uint8)
-    with pytest.raises(ValueError, match="drawn for timm's Swin, Swin V2 and ViT"):
-        inspect(photo, tiny_model(), 64, point_names.attention()).plot("rollout")

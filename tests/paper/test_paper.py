@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from cfviz import point_names
 from cfviz.analysis.embedding import carried_shares
+from cfviz.analysis.rollout import Kernels, Layer, one_token, through_attention, through_kernels
 from cfviz.cli import main
 from cfviz.figures.theme import LDA, SDA
 from cfviz.geometry import cel_channels, offsets
@@ -164,6 +165,42 @@ def test_the_distance_of_every_head_is_drawn(trace: Trace) -> None:
     joined = [line for line in lines if line.get_linestyle() == "-" and line.get_label()[0] != "_"]
     points = sorted((x, y) for line in joined for x, y in line.get_xydata())
     np.testing.assert_allclose(points, means, atol=1e-4)
+
+
+def test_a_rollout_goes_through_groups_cooling_and_merging(tiny_model: Callable[..., Any]) -> None:
+    """Against the layers of the model itself: half through the shortcut, kernels by |w|."""
+    model, size = tiny_model(depths=(4, 1, 2, 1), cooling=True), (64, 160)
+    photo = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    at = kinds.Place(stage=1, block=0, row=3, col=11)
+    made = inspect(photo, model, size, kinds.watched("rollout", at, model))
+    g = made.grouping(1, 0)
+    rows = attended(one_token(g.H, g.W, 3, 11), made, 1, 0)
+    rows = through_kernels(rows, taps(model.layers[0].downsample.reductions, 2), 16, 40)
+    for block in (3, 2, 1, 0):
+        if block == 2:
+            rows = through_kernels(rows, taps([model.layers[0].blocks[2].ex_conv], 1), 16, 40)
+        rows = attended(rows, made, 0, block)
+    figure = made.plot("rollout", stage=1, row=3, col=11)
+    np.testing.assert_allclose(pictures(figure)[0].get_array(), rows[0], rtol=1e-6)
+    assert rows.sum() == pytest.approx(1)
+    told = " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+    assert "token (3, 11)" in told
+    assert "Sums to 1" in told
+    (ring, *_) = figure.axes[0].get_lines()
+    np.testing.assert_allclose([ring.get_xdata(), ring.get_ydata()], [[23], [7]])
+    for missing in (point_names.cooling(0, 2), point_names.merging(1, 1)):
+        watch = [name for name in kinds.watched("rollout", at, model) if name != missing]
+        with pytest.raises(ValueError, match=f"'{re.escape(missing)}' was not watched"):
+            inspect(photo, model, size, watch).plot("rollout", stage=1)
+
+
+def attended(rows: np.ndarray, trace: Trace, s: int, b: int) -> np.ndarray:
+    probs = trace[point_names.attention(s, b)].astype(float).mean(1)
+    return through_attention(rows, Layer(trace.grouping(s, b), probs))
+
+
+def taps(convolutions: Any, stride: int) -> Kernels:
+    return Kernels(tuple(one.weight.detach().abs().sum((0, 1)).numpy() for one in convolutions), stride)
 
 
 def test_filters_are_the_weights_of_the_first_layer(make_trace: Callable[..., Trace]) -> None:

@@ -20,6 +20,7 @@ from cfviz.cli import main
 from cfviz.data.images import load_image
 from cfviz.data.samples import sample
 from cfviz.measured import others as measured
+from cfviz.measured.survey import survey_of
 from cfviz.models.others.ablation import effects, parts
 from cfviz.models.others.opening import open_other, open_own
 from cfviz.models.others.reading import layers_of
@@ -99,6 +100,26 @@ def test_the_command_and_the_code_give_the_same_report(
 
 
 @pytest.mark.slow
+def test_a_report_of_a_timm_model_times_its_operations_and_refuses_a_survey(
+    file: Path, tiny_model: Any
+) -> None:
+    model = open_own(file, NAME, 64)
+    trace = inspect(PHOTO, model)
+    origin = report.Origin(str(PHOTO), "german-shepherd", str(file))
+    page = report.html(trace, model, origin, parts=False, operations=True)
+    stated = session(page)
+    assert '<div class="op-host"></div>' in page
+    assert 'id="op-host"' in page
+    assert stated["operations"]["size"] == [64, 64]
+    assert stated["operations"]["operations"][0]["params"] == stated["parameters"]
+    assert stated["command"].endswith(" --operations")
+    plain = report.html(trace, model, origin, parts=False, operations=False)
+    assert 'id="op-host"' not in plain
+    with pytest.raises(ValueError, match=f"embedding kernels.*{NAME} is one of timm's models"):
+        report.html(trace, model, origin, survey=survey_of([PHOTO], tiny_model(), 64))
+
+
+@pytest.mark.slow
 def test_a_family_without_rollout_shows_the_pixels_alone() -> None:
     model = open_other("pvt_v2_b0", (70, 100))
     trace = inspect(PHOTO, model, (70, 100))
@@ -107,3 +128,4 @@ def test_a_family_without_rollout_shows_the_pixels_alone() -> None:
     assert words["field_look"] in page
     assert words["rollout_look"] not in page
     assert words["random"] in page
+    assert words["left_out"].format(names=words["parts"]) in page

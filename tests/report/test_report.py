@@ -290,9 +290,12 @@ def test_a_report_takes_operations_and_a_survey_of_the_same_weights(
     stated = session(page)
     assert stated["operations"]["size"] == [64, 64]
     assert "--survey" in stated["command"]
+    absent = section_words("report")["left_survey"]
+    assert absent not in page
     trace = inspect(PHOTO, model, 64, report.WATCH)
     plain = report.html(trace, model, report.Origin(str(PHOTO)), parts=False, operations=False)
     assert 'id="op-host"' not in plain
+    assert absent in plain
     assert session(plain)["operations"] is None
     other = survey_of([PHOTO], tiny_model(), 64)
     with pytest.raises(ValueError, match="of other weights"):

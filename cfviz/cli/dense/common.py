@@ -12,7 +12,7 @@ from cfviz.models.variants import SHIPPED
 from cfviz.words import LANGUAGES, Translator
 
 from ..opening import about_weights
-from ..operations import add_operations
+from ..operations import add_operations, check_operations
 from ..output import EXPECTED, USER_ERROR, Bar, complain, named, note, one_line, print_json
 
 SMALLEST = 32
@@ -99,6 +99,23 @@ def out_folder(args: argparse.Namespace) -> Path | None:
                 f"--out {folder} holds {photo} itself, which would be replaced; name another folder"
             )
     return folder
+
+
+def begin(args: argparse.Namespace, task: Task) -> tuple[Any, Path | None]:
+    """Check what is to be written, open the model, and make the folder of `--out`.
+
+    Returns:
+        The model, and the folder if one is named.
+
+    Raises:
+        ValueError: If something cannot be written, or the model cannot be used.
+    """
+    folder = out_folder(args)
+    check_operations(args)
+    model = open_dense(args.model, args.weights, task, args.device)
+    if folder:
+        folder.mkdir(exist_ok=True)  # once nothing but a photo can be wrong
+    return model, folder
 
 
 def open_dense(model: str | None, weights: str | None, task: Task, device: str | None) -> Any:

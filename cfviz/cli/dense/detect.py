@@ -10,17 +10,9 @@ from typing import Any
 from cfviz.jobs import write
 from cfviz.words import translator
 
-from ..operations import check_operations, write_operations
+from ..operations import write_operations
 from ..output import print_table
-from .common import (
-    add_dense,
-    each_photo,
-    finish,
-    open_dense,
-    out_folder,
-    print_remark,
-    stem,
-)
+from .common import add_dense, begin, each_photo, finish, print_remark, stem
 
 
 def add(commands: Any) -> None:
@@ -49,11 +41,7 @@ def _score(text: str) -> float:
 
 
 def _detect(args: argparse.Namespace) -> int:
-    folder = out_folder(args)
-    check_operations(args)
-    model = open_dense(args.model, args.weights, "detect", args.device)
-    if folder:
-        folder.mkdir(exist_ok=True)  # once nothing but a photo can be wrong
+    model, folder = begin(args, "detect")
     from cfviz.data.coco import as_results, image_id  # deferred, with the rest: PyTorch
     from cfviz.figures.pictures import boxes_over
     from cfviz.models.dense.pipeline import find

@@ -11,17 +11,9 @@ from cfviz.models.dense.variants import ONE_SCALE
 from cfviz.training.cli import add_scales
 from cfviz.words import translator
 
-from ..operations import check_operations, write_operations
+from ..operations import write_operations
 from ..output import print_table
-from .common import (
-    add_dense,
-    each_photo,
-    finish,
-    open_dense,
-    out_folder,
-    print_remark,
-    stem,
-)
+from .common import add_dense, begin, each_photo, finish, print_remark, stem
 
 
 def add(commands: Any) -> None:
@@ -41,11 +33,7 @@ def add(commands: Any) -> None:
 
 
 def _segment(args: argparse.Namespace) -> int:
-    folder = out_folder(args)
-    check_operations(args)
-    model = open_dense(args.model, args.weights, "segment", args.device)
-    if folder:
-        folder.mkdir(exist_ok=True)  # once nothing but a photo can be wrong
+    model, folder = begin(args, "segment")
     import numpy as np  # deferred, with the rest: PyTorch
 
     from cfviz.figures.pictures import label_picture, labels_over

@@ -58,9 +58,7 @@ def _train(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.weights:
-        if Path(args.weights).suffix != ".safetensors":
-            raise ValueError(f"got --weights {args.weights}, expected a name that ends in .safetensors")
-        check_target(Path(args.weights), "--weights")
+        check_target(args.weights, "--weights", ".safetensors")
     chosen = recipe.load(args.config, args.set, args.data)
     if not Path(chosen.data).is_dir():
         raise ValueError(f"there is no folder {chosen.data}; name imagenette20's photos with --data")

@@ -10,6 +10,7 @@ import streamlit as st
 
 from cfviz import report
 from cfviz.data.samples import sample
+from cfviz.measured.survey import Survey
 from cfviz.report import others
 from cfviz.run import inspect
 from cfviz.trace import Trace
@@ -51,15 +52,22 @@ def _address() -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def show_report_button(ctx: Context) -> None:
-    """Offer a report on the chosen model and photo; it is made on a click."""
+def show_report_button(ctx: Context, survey: Survey | None = None) -> None:
+    """Offer a report on the chosen model and photo; it is made on a click.
+
+    Args:
+        ctx: The page.
+        survey: What many photos show of the chosen weights, to be part of it.
+    """
     photo, net, s, where = ctx.photo, ctx.model, ctx.settings, origin(ctx)
 
     def make() -> bytes:
         trace = inspect(photo, net, s.size, report.WATCH, dtype=s.dtype, mode=s.mode, centre=s.centre)
-        return report.html(trace, net, where, s.lang).encode()
+        return report.html(trace, net, where, s.lang, survey=survey).encode()
 
+    name = "save" if survey is None else "save_survey"
     st.download_button(
-        ctx.t("report.save"), make, "cfviz-report.html", "text/html", icon=":material/description:",
-        on_click="ignore", help=ctx.t("report.save_help"), key="report.save",
+        ctx.t(f"report.{name}"), make, "cfviz-report.html", "text/html", icon=":material/description:",
+        on_click="ignore", help=ctx.t(f"report.{name}_help"), key=f"report.{name}",
+        type="secondary" if survey is None else "tertiary",
     )  # fmt: skip

@@ -61,7 +61,7 @@ export class SimilarFigure {
     });
     this.canvas = el("canvas", { tabindex: 0, role: "application", "aria-label": t.photo });
     this.said = el("p.note.sm-said", { role: "status", "aria-live": "polite" });
-    this.cards = el("div.sm-cards");
+    this.cards = el("div.cards");
     [this.low, this.high, this.ramp] = [el("span.num"), el("span.num"), el("div.ramp")];
     this.legend = el("div.legend", {}, this.low, this.ramp, this.high);
     this.root = el(
@@ -108,9 +108,7 @@ export class SimilarFigure {
     const text = fill(this.t.card, { title, cosine: number(cosine), row, col });
     canvas.setAttribute("aria-label", text);
     const value = el("b.num", { "data-cosine": cosine }, number(cosine));
-    this.cards.append(
-      el("figure.sm-card", { title: text }, canvas, el("figcaption", {}, value, ` ${title}`)),
-    );
+    this.cards.append(el("figure.card", { title: text }, canvas, el("figcaption", {}, value, ` ${title}`)));
     return { canvas, picture, map, row, col };
   }
 

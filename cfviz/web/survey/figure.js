@@ -111,7 +111,7 @@ export class SurveyFigure {
       this.turn({ channel: Math.min(channels, Math.max(1, n)) - 1 });
     });
     this.of = el("span.note");
-    this.cards = el("div.sv-cards");
+    this.cards = el("div.cards");
     const channel = el("label.sv-channel", {}, el("span.note", {}, t.channel), this.number, this.of);
     return el(
       "div",
@@ -134,9 +134,9 @@ export class SurveyFigure {
       return { tile: new Tile(canvas), canvas, values, rows, cols, text };
     });
     const cards = this.tiles.map(({ canvas, text }) =>
-      el("figure.sv-card", {}, canvas, el("figcaption", {}, text)),
+      el("figure.card", {}, canvas, el("figcaption", {}, text)),
     );
-    return el("div", {}, el("div.sv-fields", {}, ...cards), el("p.note.under", {}, t.fields_note));
+    return el("div", {}, el("div.cards.sv-fields", {}, ...cards), el("p.note.under", {}, t.fields_note));
   }
 
   headsRoom() {
@@ -168,7 +168,7 @@ export class SurveyFigure {
       return {
         tile: new Tile(canvas),
         canvas,
-        figure: el("figure.sv-card", {}, canvas, el("figcaption", {}, t[name])),
+        figure: el("figure.card", {}, canvas, el("figcaption", {}, t[name])),
       };
     });
     const maps = el("div.sv-pair", {}, ...this.pair.map(({ figure }) => figure));
@@ -231,7 +231,7 @@ export class SurveyFigure {
     this.cards.replaceChildren(
       ...this.patches.map(({ canvas, value, title, text }) =>
         el(
-          "figure.sv-card",
+          "figure.card",
           { title: text },
           canvas,
           el("figcaption", {}, el("b.num", {}, number(value)), ` ${title}`),

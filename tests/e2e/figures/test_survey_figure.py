@@ -20,7 +20,7 @@ def test_channels_stages_and_heads(tiny_model: Callable[..., Any], opened_file: 
     photos = [Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)) for _ in range(3)]
     found = survey_of(photos, tiny_model(), 64)
     page = opened_file(found.page())
-    cards = page.locator(".sv-cards canvas[data-drawn]")
+    cards = page.locator(".sv .cards canvas[data-drawn]")
     expect(cards).to_have_count(3)
     page.get_by_role("radio", name="CEL 2").click()
     page.get_by_role("radio", name="4\u00a0×\u00a04").click()
@@ -28,7 +28,7 @@ def test_channels_stages_and_heads(tiny_model: Callable[..., Any], opened_file: 
     page.keyboard.press("Enter")
     best = found.strongest(1, 1, 15)  # the last channel there is
     expect(page.locator(".sv-said")).to_contain_text("Channel 16 of the 4 × 4 kernel of CEL 2")
-    expect(page.locator(".sv-cards b").first).to_have_text(f"{best[0].value:.2f}".replace("-", "−"))
+    expect(page.locator(".sv .cards b").first).to_have_text(f"{best[0].value:.2f}".replace("-", "−"))
     page.get_by_role("radio", name="How far stages see").click()
     expect(page.locator(".sv-fields canvas")).to_have_count(4)
     page.get_by_role("radio", name="Heads and their bias").click()

@@ -19,8 +19,9 @@ from cfviz.analysis.relevance import (
     relevance_order,
     weighted_attention,
 )
-from cfviz.analysis.rollout import Kernels, Layer, one_token, rollout
+from cfviz.analysis.rollout import Kernels, Layer, layers_until, one_token, rollout
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.interventions.language import cooled_blocks
 from cfviz.models.probes import gradients
 from cfviz.run import inspect
 from cfviz.trace import Trace
@@ -123,25 +124,18 @@ def head_measures(source: str, _subject: AttentionSubject) -> list[dict[str, Any
     return rows
 
 
-def _taps(convolutions: Any, stride: int) -> Kernels:
-    return Kernels(tuple(_numpy(c.weight.abs().sum((0, 1))) for c in convolutions), stride)
-
-
 def _layers(
     subject: AttentionSubject, attention: Callable[[int, int], np.ndarray], last: tuple[int, int]
 ) -> tuple[list[list[Layer]], list[Kernels]]:
     """The blocks up to the one at `last`, each with the result of `attention`, and the layers between."""
-    stages: list[list[Layer]] = []
-    for s, b, g in _blocks(subject.trace):
-        if (s, b) > last:
-            break
-        if b == 0:
-            stages.append([])
-        block = subject.model.stages[s].block_list[b]
-        cooling = _taps([block.ex_conv], 1) if block.cooling else None
-        stages[s].append(Layer(g, attention(s, b), cooling))
-    between = [stage.downsample for stage in subject.model.stages[: len(stages) - 1]]
-    return stages, [_taps(layer.reductions, 2) for layer in between if layer is not None]
+    cooled = cooled_blocks(subject.model)
+    return layers_until(
+        subject.trace.groupings,
+        last,
+        attention,
+        lambda name: _numpy(subject.model.get_parameter(name)),
+        cooled,
+    )
 
 
 @cached(256)

@@ -77,20 +77,18 @@ shown = summed_over_squares(pixels, 4)             # one value per token of the 
 """
 ROLLOUT_CODE = """
 import cfviz
-from cfviz.analysis.rollout import Kernels, Layer, one_token, rollout
+from cfviz.analysis.rollout import layers_until, one_token, rollout
 from cfviz.data.samples import sample
 
 model = {model}
 trace = cfviz.inspect({photo}, model, size={size}, watch="layers.*.blocks.*.attn.probs")
-taps = lambda conv: conv.weight.abs().sum((0, 1)).detach().float().numpy()    # the weight of each tap
-stages = []
-for s, blocks in enumerate(trace.groupings[: {s} + 1]):
-    stages.append([])
-    for b, g in enumerate(blocks[: {b} + 1] if s == {s} else blocks):
-        block = model.layers[s].blocks[b]
-        cooling = Kernels((taps(block.ex_conv),), 1) if block.cooling else None
-        stages[s].append(Layer(g, trace[f"layers.{{s}}.blocks.{{b}}.attn.probs"].mean(1), cooling))
-merging = [Kernels(tuple(map(taps, model.layers[s].downsample.reductions)), 2) for s in range({s})]
+stages, merging = layers_until(
+    trace.groupings,
+    ({s}, {b}),
+    lambda s, b: trace[f"layers.{{s}}.blocks.{{b}}.attn.probs"].mean(1),         # mean over heads
+    lambda name: model.get_parameter(name).detach().float().cpu().numpy(),       # |w| of kernels between
+    trace.settings.get("cooled", ()),
+)
 g = trace.grouping({s}, {b})
 flow = rollout(one_token(g.H, g.W, {row}, {col}), stages, merging)[0]  # per token of the first stage
 """

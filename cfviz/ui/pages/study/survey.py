@@ -21,6 +21,7 @@ from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import SURVEY, about_to_appear, committed
 from cfviz.ui.widgets.jobs import folder_choice, panel, refused, skipped
 from cfviz.ui.widgets.photos import add_photos, photo_title
+from cfviz.ui.widgets.report import show_report_button
 from cfviz.ui.widgets.request import requested
 from cfviz.ui.widgets.surveys import KIND, RESULT, folder_of, of_folders
 from cfviz.ui.widgets.takeaway import Table, take_away
@@ -170,6 +171,7 @@ def _show(ctx: Context, found: Survey, source: str, paths: str, call: str = "sur
     with st.container(horizontal=True, key="study-survey-files", gap="small"):
         _download(ctx, "html", "cfviz-survey.html", "text/html", partial(_page, found, ctx.lang))
         _download(ctx, "everything", RESULT, "application/octet-stream", partial(_file, found))
+        show_report_button(ctx, found)
     take_away(ctx, "survey", code=_code(ctx, paths, call), table=partial(_patches, found), live=NAME)
 
 
