@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -156,6 +156,46 @@ def measured(trace: Trace, model: CrossFormer, image: Any) -> tuple[Streams, Str
     with apply(model, WITHOUT_COOLING):
         arrays, _ = forward(model, image, points(model))
     return streams(trace), streams(as_streams(trace, model, cooling=False, arrays=arrays))
+
+
+MEASURES = ("mean", "largest", "rms", "outliers", "distance")
+
+
+def over_photos(
+    photos: Iterable[Any], model: CrossFormer, size: Size | None = None, mode: str = "crop"
+) -> dict[str, np.ndarray]:
+    """Measure the stream at every block on each of many photos, to compare models photo by photo.
+
+    Args:
+        photos: Each as in `cfviz.inspect`.
+        model: In eval mode.
+        size: Side of the input in pixels, or (height, width); by default the model's own.
+        mode: How photos are fitted to the input, as in `cfviz.inspect`.
+
+    Returns:
+        By name, float64 (photos, blocks): "mean", "largest" and "rms" of each block's output, "outliers", the
+        share of its tokens that are over twice the median token, and "distance", the mean attention distance
+        of its heads in pixels.
+
+    Raises:
+        ValueError: If there are no photos, or a photo or the model cannot be used.
+
+    Example:
+        >>> cooled, plain = (over_photos(photos, one, 64)["largest"] for one in (with_cooling, without))
+        >>> (plain - cooled).mean(0)  # by block
+    """
+    rows = [
+        [
+            (out.mean, out.largest, out.rms, out.outliers().mean(), one.distances.mean())
+            for one in streams(trace_streams(photo, model, size, mode))
+            for out in [one.out]
+        ]
+        for photo in photos
+    ]
+    if not rows:
+        raise ValueError("there are no photos to measure on")
+    whole = np.array(rows, np.float64)  # photos, blocks, measures
+    return {name: whole[:, :, n] for n, name in enumerate(MEASURES)}
 
 
 # ---------------------------------------------------------------- the figure

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from cfviz.analysis.stream.amplitude import amplitude
-from cfviz.measured.amplitude import explain_amplitude, streams, trace_streams
+from cfviz.measured.amplitude import explain_amplitude, over_photos, streams, trace_streams
 from cfviz.models.interventions.apply import apply
 from cfviz.models.interventions.language import from_url, parse, to_url
 
@@ -109,3 +109,22 @@ def test_the_figure_is_a_page_of_its_own(tiny_model) -> None:
     assert "消融實驗" in page
     assert "沒有振幅冷卻層" in explain_amplitude(PHOTO, tiny_model(), size=64).page("zh-Hant")
     assert "<iframe" in found._repr_html_()
+
+
+def test_many_photos_are_measured_one_by_one(tiny_model) -> None:
+    model, other = tiny_model(depths=DEPTHS, cooling=True), Image.effect_noise((64, 64), 20).convert("RGB")
+    found = over_photos([PHOTO, other], model, 64)
+    for row, photo in enumerate((PHOTO, other)):
+        blocks = explain_amplitude(photo, model, size=64).blocks
+        for n, one in enumerate(blocks):
+            own = (
+                one.out.mean,
+                one.out.largest,
+                one.out.rms,
+                one.out.outliers().mean(),
+                one.distances.mean(),
+            )
+            assert [found[name][row, n] for name in found] == pytest.approx(own)
+    assert found["mean"].shape == (2, sum(DEPTHS))
+    with pytest.raises(ValueError, match="no photos"):
+        over_photos([], model, 64)
