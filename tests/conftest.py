@@ -43,6 +43,7 @@ SOON = 20.0  # seconds after which a thread counts as hung
 
 
 APPS = 2  # shares of tests that use the app; each starts one
+LONGEST = "tests/e2e/test_every_page.py"  # takes as long as all others that use the app together
 
 
 @cache
@@ -59,9 +60,10 @@ def uses_app(file: str) -> bool:
 def dealt() -> dict[str, str]:
     """The files that use the app, each with its share: the next largest goes where there is least."""
     files = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")]
-    sizes = sorted(((ROOT / file).stat().st_size, file) for file in files if uses_app(file))
+    sizes = {file: (ROOT / file).stat().st_size for file in files if uses_app(file)}
+    sizes[LONGEST] = sum(sizes.values()) - sizes[LONGEST]
     filled, found = {f"app {n}": 0 for n in range(APPS)}, {}
-    for size, file in reversed(sizes):
+    for file, size in sorted(sizes.items(), key=lambda one: -one[1]):
         found[file] = min(filled, key=filled.__getitem__)
         filled[found[file]] += size
     return found
@@ -427,19 +429,23 @@ def windows(browser: Any) -> Windows:
 def open_page(windows: Windows) -> Iterator[Callable[..., Any]]:
     """A function that opens an address in a private window and waits until Streamlit has run the page.
 
-    `open_page(app.url("predict"), width=1440, height=900, theme="light")`; page errors fail the test.
+    `open_page(app.url("predict"), width=1440, height=900, theme="light")`; page errors fail the test. What
+    the page sends to the server is added to the list `sent`, if one is given.
     """
     errors: list[str] = []
     with ExitStack() as stack:
 
         def visit(
-            url: str, width: int = 1440, height: int = 900, theme: str = "light", **context: Any
-        ) -> Any:
+            url: str, width: int = 1440, height: int = 900, theme: str = "light",
+            sent: list[Any] | None = None, **context: Any,
+        ) -> Any:  # fmt: skip
             options = {"viewport": {"width": width, "height": height}, "color_scheme": theme, **context}
             window = windows.take(**options)
             stack.callback(windows.give_back, window, **options)
             page = window.new_page()
             page.on("pageerror", lambda error: errors.append(str(error)))
+            if sent is not None:
+                page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
             page.goto(url)
             settle(page)
             return page
@@ -501,7 +507,7 @@ def settle(page: Any, seconds: float = 60) -> None:
     app_view = page.locator('[data-testid="stApp"]')
     app_view.wait_for(timeout=1000 * seconds)
     page.wait_for_function(
-        """() => document.querySelector('[data-testid="stApp"]').dataset.testScriptState === 'notRunning'
+        """() => document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning'
           && getComputedStyle(document.documentElement).getPropertyValue('--cf-muted') !== ''""",
         timeout=1000 * seconds,
     )

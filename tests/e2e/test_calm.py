@@ -1,9 +1,8 @@
-"""Pages arrive calmly: nothing in sight is pushed aside; sections open from link and keyboard."""
+"""Pages change calmly: nothing in sight is pushed aside; sections open from link and keyboard."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +14,7 @@ from tests.conftest import App, settle
 pytestmark = pytest.mark.browser
 Open = Callable[..., Any]
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("home", *sorted(path.stem for path in (ROOT / "pages").glob("[!_]*.py")))
 MOST = 0.1  # of layout shift: "good" by the definition of Core Web Vitals
-TALLEST = 3000  # pixels of a page at 1440 px with its sections closed
 HEIGHT = "document.querySelector('[data-testid=stMain]').scrollHeight"
 WATCH = """
 window.shifts = [];
@@ -40,22 +36,6 @@ def shift(page: Any) -> float:
         burst, last = burst + value, when
         worst = max(worst, burst)
     return worst
-
-
-@pytest.mark.parametrize("width", [1440, 390])
-@pytest.mark.parametrize("name", PAGES)
-def test_nothing_is_pushed_aside_while_a_page_arrives(app: App, browser: Any, name: str, width: int) -> None:
-    """Measured before: 0.28 to 0.61."""
-    page = browser.new_page(viewport={"width": width, "height": 900 if width > 1000 else 844})
-    page.add_init_script(WATCH)
-    page.goto(app.url("" if name == "home" else name, lang="en", photo="german-shepherd"))
-    page.get_by_role("heading", level=1).wait_for()
-    settle(page)
-    page.wait_for_timeout(300)
-    assert shift(page) < MOST
-    if width == 1440:
-        assert page.evaluate(HEIGHT) < TALLEST
-    page.close()
 
 
 def test_another_photo_pushes_nothing_aside(app: App, open_page: Open) -> None:

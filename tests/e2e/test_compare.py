@@ -55,7 +55,7 @@ def test_a_point_on_one_photo_is_a_point_on_both(app: Any, open_page: Any, size:
     page.locator(".cp .seg button").nth(2).click()
     page.wait_for_function("() => /stage=3/.test(location.search)", timeout=60_000)
     page.wait_for_function(
-        f"(root) => root.figure.sides[0].layer.H === {H // 4}", arg=figure.element_handle(), timeout=60_000
+        f"(root) => root.figure?.sides[0]?.layer.H === {H // 4}", arg=figure.element_handle(), timeout=60_000
     )
     state = figure.evaluate(STATE)["state"]
     assert (state["row"], state["col"]) == (1, 3)  # the same place of the photo

@@ -117,7 +117,7 @@ def photo(shade: int) -> bytes:
 
 
 def test_names_of_files_are_shown_as_text(app: App, guarded: Open) -> None:
-    page = guarded(app.url("predict", lang="en"))
+    page = guarded(app.url("predict", lang="en", size=64))
     drop = page.locator(".st-key-cf-drop-page input[type=file]")
     good = [
         {"name": name + ".png", "mimeType": "image/png", "buffer": photo(shade)}
@@ -144,7 +144,7 @@ def test_what_a_file_says_about_itself_is_shown_as_text(app: App, guarded: Open)
     state = CrossFormer(**VARIANTS["crossformer_nano"], num_classes=3).state_dict()
     facts = {"trained": f"{TAG} {PICTURE} {LINK}", "dataset": TAG, "epoch": json.dumps(SCRIPT)}
     content = safetensors.torch.save({k: v.contiguous() for k, v in state.items()}, metadata=facts)
-    page = guarded(app.url("predict", lang="en"))
+    page = guarded(app.url("predict", lang="en", size=64))
     page.get_by_role("button", name="Your own weights").click()
     drop = page.locator("[data-testid=stPopoverBody] input[type=file]")
     mime = "application/octet-stream"

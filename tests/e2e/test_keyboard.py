@@ -1,10 +1,9 @@
-"""Every page by keyboard alone: no trap, focus always visible, figures crossed in few steps and operable."""
+"""The app by keyboard alone: the page's own controls and the figures are reached and operable."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +15,7 @@ from tests.conftest import App, settle, soon
 pytestmark = pytest.mark.browser
 Open = Callable[..., Any]
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("home", *sorted(path.stem for path in (ROOT / "pages").glob("[!_]*.py")))
 MOST_STOPS = 110  # presses of the tab key on one page
-MOST_IN_FIGURES = 80  # grouping has sixteen cells to type in and eight maps
-UNSEEN = ("stMain", "data-grid-canvas", "glide-cell")  # the page itself; a table, which marks a cell itself
 FOCUSED = """() => {
   let node = document.activeElement;
   while (node?.shadowRoot?.activeElement) node = node.shadowRoot.activeElement;
@@ -76,29 +71,12 @@ def follow(page: Any, name: str) -> None:
     settle(page)
 
 
-def test_the_tab_key_goes_through_every_page(app: App, open_page: Open) -> None:
-    page = open_page(app.url(lang="en"))
-    for name in PAGES:
-        follow(page, name)
-        stops: list[dict[str, Any]] = []
-        while not ended(here := next_stop(page)):
-            unseen = not here["ring"] and not (here["own"] or "").startswith(UNSEEN)
-            assert not unseen, f"{name}: nobody sees that {here} has the focus"
-            stops.append(here)
-            assert len(stops) <= MOST_STOPS, (
-                f"{name}: over {MOST_STOPS} stops, at the last: {[one['name'] for one in stops[-60:]]}"
-            )
-        in_figures = sum(here["figure"] for here in stops)
-        assert in_figures <= MOST_IN_FIGURES, f"{name}: {in_figures} stops in figures"
-        assert len(stops) > 8, f"{name}: {stops}"
-
-
 def test_the_skip_link_leads_past_the_sidebar(app: App, open_page: Open) -> None:
     page = open_page(app.url("predict", lang="en"))
     page.get_by_role("radio", name="Berlin Cathedral").wait_for()
     assert next_stop(page)["own"] == "stSkipToContent"
     page.keyboard.press("Enter")
-    page.wait_for_function("document.activeElement.dataset.testid === 'stMain'")
+    page.wait_for_function("document.activeElement?.dataset.testid === 'stMain'")
     t = translator("en")
     expect(page.get_by_role("toolbar", name=t("common.view_label")).get_by_role("button")).to_have_count(2)
     stops = [next_stop(page) for _ in range(3)]  # the tools of the title, the languages, the photos

@@ -66,7 +66,7 @@ def test_a_lesson_can_be_done_by_pointing_and_by_keyboard(app: Any, open_page: A
     page.locator(".st-key-learn-check button").focus()
     page.keyboard.press("Enter")
     page.get_by_text("1 of the 3 are still missing").wait_for(timeout=30_000)
-    focused = "() => document.activeElement.closest('.st-key-learn-next') !== null"
+    focused = "() => Boolean(document.activeElement?.closest('.st-key-learn-next'))"
     page.wait_for_function(focused, timeout=10_000)
     marks = page.locator(".cf").evaluate("(root) => root.figure.test.what.right")
     assert marks == ["1.6", "5.2", "5.6"]

@@ -11,7 +11,6 @@ from playwright.sync_api import expect
 
 from cfviz.words import translator
 from tests.conftest import App, settle, soon
-from tests.e2e.test_calm import PAGES
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Any]
@@ -49,7 +48,6 @@ OUTSIDE = """() => {
   });
   return [main.scrollWidth - main.clientWidth, main.scrollHeight - main.clientHeight, wide.length];
 }"""
-VIEWS = {"home": 2, "grouping": 7, "attention": 3, "embedding": 2, "position_bias": 3, "dense": 2}
 
 
 def press(page: Any, key: str) -> None:
@@ -88,30 +86,6 @@ def test_a_presenter_turns_the_pages_and_nothing_is_cut(app: App, open_page: Ope
     press(page, "Escape")
     page.wait_for_function("!location.search.includes('present')")
     expect(page.get_by_test_id("stSidebar")).to_be_visible()
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_every_view_of_a_page_fits_a_projector(app: App, open_page: Open, name: str) -> None:
-    """Measured before at 1280 x 720: up to 924 px to scroll."""
-    t, count = translator("en"), VIEWS.get(name, 1)
-    change = {"do": "2.1.h1-zero"} if name == "lab" else {}
-    link = app.url("" if name == "home" else name, lang="en", present=1, photo="german-shepherd", **change)
-    page = open_page(link, width=1280, height=720)
-    page.get_by_role("heading", level=1, name=t(f"{name}.title")).wait_for()
-    if name == "lab":
-        page.locator(".lab .legend i").wait_for(timeout=120_000)  # every part is measured
-    for size, keys in (((1280, 720), "PageDown"), ((1440, 900), "PageUp")):
-        page.set_viewport_size({"width": size[0], "height": size[1]})
-        for number in range(count):
-            if number:
-                press(page, keys)
-            at = number + 1 if keys == "PageDown" else count - number
-            if count > 1:
-                expect(page.locator(".tools .place")).to_contain_text(t("common.view_slide", n=at, of=count))
-            settle(page)
-            soon(page, lambda: page.evaluate(OUTSIDE), [0, 0, 0])
-    parts = page.locator("[data-cf-figure]:not([data-cf-away])")
-    assert parts.count() == (name != "predict")
 
 
 def turned(page: Any) -> int:

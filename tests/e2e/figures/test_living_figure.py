@@ -328,18 +328,15 @@ SHADOW = "[...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySel
 STATE = f"{SHADOW}.shadowRoot.querySelector('.cf').figure.state"
 
 
-def living_page(open_page: Callable[..., Any], url: str) -> Any:
-    page = open_page(url)
+def living_page(open_page: Callable[..., Any], url: str, **more: Any) -> Any:
+    page = open_page(url, **more)
     page.wait_for_selector(".cf[data-ready]")
     return page
 
 
 def test_hovering_sends_nothing_and_a_click_is_recorded_in_the_link(app, open_page) -> None:
-    page = living_page(open_page, app.url("attention", photo="cat", size=160, stage=1, block=1))
     sent: list[Any] = []
-    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
-    page.reload()  # from here on, every message to the server is counted
-    page.wait_for_selector(".cf[data-ready]")
+    page = living_page(open_page, app.url("attention", photo="cat", size=160, stage=1, block=1), sent=sent)
     over = page.locator(".cf .over")
     over.scroll_into_view_if_needed()
     box = over.bounding_box()
@@ -384,12 +381,19 @@ def test_a_file_says_which_blocks_it_does_not_hold(tiny_model, figure) -> None:
     expect(page.locator(".cf p.absent")).to_have_text(figure_words("attention")["not_here"])
 
 
-def test_a_link_restores_the_figure(app, open_page) -> None:
+def test_a_link_restores_the_figure_and_its_numbers_add_up(app, open_page) -> None:
+    """The row shown for every head sums to one, in the app as in the offline page."""
     page = living_page(
         open_page,
         app.url("attention", photo="cat", size=256, stage=2, block=2, head=3, row=9, col=21, held=1),
     )
     assert page.evaluate(STATE) == {"stage": 1, "block": 1, "head": 2, "row": 9, "col": 21, "locked": True}
+    sums = page.evaluate(f"""(() => {{
+      const {{ probs, groups: {{ N }} }} = {SHADOW}.shadowRoot.querySelector('.cf').figure.frame;
+      const heads = Array.from({{ length: probs.length / N }}, (_, h) => probs.slice(h * N, (h + 1) * N));
+      return heads.map((row) => row.reduce((a, b) => a + b));
+    }})()""")
+    assert sums == pytest.approx([1.0] * 6)
 
 
 def test_a_place_that_does_not_exist_is_moved_to_one_that_does(app, open_page) -> None:
@@ -403,33 +407,23 @@ def test_a_place_that_does_not_exist_is_moved_to_one_that_does(app, open_page) -
     assert 0 <= state["row"] < 40
 
 
-def test_numbers_in_the_app_add_up(app, open_page) -> None:
-    """The row shown for every head sums to one, in the app as in the offline page."""
-    page = living_page(open_page, app.url("attention", photo="cat", size=256, held=1))
-    sums = page.evaluate(f"""(() => {{
-      const {{ probs, groups: {{ N }} }} = {SHADOW}.shadowRoot.querySelector('.cf').figure.frame;
-      const heads = Array.from({{ length: probs.length / N }}, (_, h) => probs.slice(h * N, (h + 1) * N));
-      return heads.map((row) => row.reduce((a, b) => a + b));
-    }})()""")
-    assert len(sums) == 3
-    assert sums == pytest.approx([1.0] * 3)
-
-
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
-def test_the_large_number_its_sentence_and_the_photo_fit_one_screen(
-    app, open_page, width: int, height: int
-) -> None:
+def test_the_large_number_its_sentence_and_the_photo_fit_one_screen(app, open_page) -> None:
     """A phone showed the photo and none of its numbers; "9.58 %, rank 1 of 49" said nothing to a newcomer."""
     page = open_page(app.url("attention", lang="en", photo="cat"))
-    page.set_viewport_size({"width": width, "height": height})
-    page.wait_for_selector(".cf[data-ready]")
-    page.wait_for_timeout(500)
-    said = page.locator(".cf .looks").inner_text()
-    assert said.startswith("of this token’s attention in head 1 goes to the token that it looks at most, ")
-    assert re.search(r", [\d.]+ times an even share\.$", said)
-    for part in (".value", ".looks", ".over"):
-        box = page.locator(f".cf {part}").bounding_box()
-        assert 0 <= box["y"] <= box["y"] + box["height"] <= height, part
-    page.locator(".cf .over").hover(position={"x": 20, "y": 20})
-    share = page.locator(".cf .value").inner_text()
-    assert share.endswith("%")
+    for width, height in ((1440, 900), (390, 844)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_selector(".cf[data-ready]")
+        page.mouse.move(0, 0)
+        page.evaluate("document.querySelector('[data-testid=stMain]').scrollTo(0, 0)")
+        page.wait_for_timeout(500)
+        said = page.locator(".cf .looks").inner_text()
+        assert said.startswith(
+            "of this token’s attention in head 1 goes to the token that it looks at most, "
+        )
+        assert re.search(r", [\d.]+ times an even share\.$", said)
+        for part in (".value", ".looks", ".over"):
+            box = page.locator(f".cf {part}").bounding_box()
+            assert 0 <= box["y"] <= box["y"] + box["height"] <= height, (part, width)
+        page.locator(".cf .over").hover(position={"x": 20, "y": 20})
+        share = page.locator(".cf .value").inner_text()
+        assert share.endswith("%")
