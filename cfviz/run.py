@@ -44,7 +44,7 @@ from cfviz.models.weights.checkpoints import model_card
 from cfviz.models.weights.errors import CheckpointError
 from cfviz.provenance import Provenance
 from cfviz.trace import Trace
-from cfviz.words import Translator, together
+from cfviz.words import Translator, named, together
 
 LOAD = Path("/proc/loadavg")  # the fourth field begins with the number of threads that run or could run
 SCENES = "scenes"  # 20 classes of objects and the ground
@@ -91,7 +91,8 @@ def inspect(
         of memory, the trace is computed on the CPU, as `trace.device` shows.
 
     Raises:
-        ValueError: If the image, the model, the size, a pattern or the device cannot be used.
+        ValueError: If the image, the model, the size, a pattern or the device cannot be used, or the model
+            returns another number of logits than it has classes.
 
     Example:
         >>> trace = inspect("cat.jpg", watch="layers.0.blocks.*.attn.probs")
@@ -132,8 +133,15 @@ def _traced(net: Any, known: Provenance, photo: Photo, seen: Prepared, **rest: A
     """
     height, width = seen.tensor.shape[-2:]
     parameter = next(net.parameters())
+    labels, logits = tuple(class_names(net, known=known)), rest["arrays"]["logits"]
+    if labels and logits.shape != (len(labels),):
+        raise ValueError(
+            f"the model says that it has {len(labels)} classes and returned logits of shape {logits.shape}; "
+            f"expected ({len(labels)},). If its classifier was replaced, set `model.num_classes`; if it does "
+            "not pool its tokens, reset it with a pooling"
+        )
     return Trace(
-        labels=tuple(class_names(net, known=known)),
+        labels=labels,
         model=name_of(net),
         size=(height, width),
         device=parameter.device.type,
@@ -444,12 +452,11 @@ def class_names(model: CrossFormer, lang: str = "en", known: Provenance | None =
     """
     known, count = known or model.provenance, model.num_classes
     if known.classes and len(known.classes) == count:
-        return [folder_label(name, lang) for name in known.classes]
+        return named(folder_label(name, lang) for name in known.classes)
     names = labels(known.dataset, lang) if known.dataset in DATASETS else []  # a file may name any data set
     if len(names) == count:
         return names
-    word = {"en": "class", "zh-Hant": "類別"}[lang]
-    numbers = [f"{word} {index}" for index in range(count)]
+    numbers = _numbers(count, lang)
     if count != 1000 or known.dataset is not None:
         return numbers
     left, right = {"en": (" (", "?)"), "zh-Hant": ("（", "？）")}[lang]
@@ -466,11 +473,17 @@ def dense_class_names(model: DenseModel, lang: str = "en") -> list[str]:
     """
     known = model.provenance
     if known.classes and lang == "en":
-        return list(known.classes)
+        return named(known.classes)
     names = labels(known.dataset, lang) if known.dataset in CLASSES else []
     if len(names) == model.num_classes:
         return names
-    return list(known.classes) if known.classes else labels(model.num_classes, lang)
+    return named(known.classes) if known.classes else _numbers(model.num_classes, lang)
+
+
+def _numbers(count: int, lang: str) -> list[str]:
+    """Names of classes of which nothing is known; their number alone does not tell the data set."""
+    word = {"en": "class", "zh-Hant": "類別"}[lang]
+    return [f"{word} {index}" for index in range(count)]
 
 
 def on_scenes(model: DenseModel) -> bool:
@@ -531,9 +544,10 @@ def class_ids(known: Provenance, count: int) -> list[str | None]:
 def calibration_of(trace: Trace) -> dict[str, Any] | None:
     """Return what was measured of the probabilities of a trace's model, or None.
 
-    It holds for the bundled weights at the size, the crop and the number format of the measurement.
+    It holds for the bundled weights at the size, the crop and the number format of the measurement, on photos
+    that nobody painted over.
     """
-    if trace.weights.source != "bundled" or trace.dtype != "float32":
+    if trace.weights.source != "bundled" or trace.dtype != "float32" or "strokes" in trace.settings:
         return None
     found: dict[str, Any] | None = model_card(trace.model).get("calibration")
     made = (trace.size, trace.settings.get("mode"), trace.settings.get("centre"))

@@ -14,7 +14,8 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -135,9 +136,29 @@ def percent(p: float, digits: int = 1) -> str:
     return quantity(f"<{NO_BREAK}{least:g}" if small else f"{100 * p:.{digits}f}", "%")
 
 
+class Named(str):
+    """The names of a class; `first` is how they begin, far enough to tell it from the classes beside it."""
+
+    __slots__ = ("first",)
+    first: str
+
+
+def named(classes: Iterable[str]) -> list[str]:
+    """Make names that `short_name` keeps apart: "pepper, healthy" stays whole beside "pepper, spotted"."""
+    found = [Named(one) for one in classes]
+    alike = Counter(_first(one) for one in found)
+    for one in found:
+        one.first = _first(one) if alike[_first(one)] == 1 else str(one)
+    return list[str](found)
+
+
+def _first(names: str) -> str:
+    return names.split(",")[0].strip()
+
+
 def short_name(names: str, limit: int = 26) -> str:
     """Return the first of a class's names, shortened if it would not fit: "tench, Tinca tinca" is "tench"."""
-    first = names.split(",")[0].strip()
+    first = names.first if isinstance(names, Named) else _first(names)
     return first if len(first) <= limit else first[: limit - 1].rstrip() + "…"
 
 

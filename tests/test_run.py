@@ -19,6 +19,7 @@ from cfviz.models.factory import create_model
 from cfviz.models.weights.checkpoints import write_checkpoint
 from cfviz.provenance import Provenance
 from cfviz.trace import Trace, axes_of
+from cfviz.words import short_name
 
 PHOTO = gallery()[0].path
 
@@ -257,3 +258,39 @@ def test_the_input_has_the_size_the_weights_were_trained_at(tmp_path: Path) -> N
         assert run.inspect(photo, model).size == (size, size)
     assert run.inspect(photo, model, 96).size == (96, 96)
     assert create_model("crossformer_nano", path, img_size=160).img_size == 160
+
+
+@pytest.mark.parametrize("how", ["head", "pool"])
+def test_a_model_without_one_logit_for_each_class_is_refused(tiny_model, how: str) -> None:
+    """Its 1,000 guessed names would stand beside the three logits of a head that somebody put in."""
+    model = tiny_model(num_classes=1000, global_pool="" if how == "pool" else "avg")
+    if how == "head":
+        model.head = nn.Linear(model.head.in_features, 3)
+    with pytest.raises(
+        ValueError, match=r"has 1000 classes and returned logits of shape .*expected \(1000,\)"
+    ):
+        cfviz.inspect(Image.new("RGB", (64, 64)), model, 64)
+    if how == "head":
+        model.num_classes = 3
+        assert cfviz.inspect(Image.new("RGB", (64, 64)), model, 64).labels[2] == "class 2"
+
+
+def test_twenty_classes_of_a_detector_are_not_imagenettes() -> None:
+    """Pascal VOC has twenty classes, too."""
+    model = SimpleNamespace(provenance=Provenance("mine.pth"), num_classes=20)
+    assert run.dense_class_names(model)[:2] == ["class 0", "class 1"]
+    assert run.dense_class_names(model, "zh-Hant")[19] == "類別 19"
+
+
+def test_classes_that_begin_alike_are_told_apart_where_names_are_short() -> None:
+    classes = ("pepper, healthy", "pepper, spotted", "potato, early blight")
+    names = run.class_names(SimpleNamespace(num_classes=3), known=Provenance("mine.pth", classes=classes))
+    assert tuple(names) == classes
+    assert [short_name(one) for one in names] == ["pepper, healthy", "pepper, spotted", "potato"]
+
+
+def test_what_was_measured_of_answers_is_not_said_of_a_painted_photo() -> None:
+    model, painted = run.load("crossformer_nano"), run.load_image(PHOTO).brushed("mean-rect-0.0-500.500")
+    plain, other = (cfviz.inspect(one, model, 224) for one in (PHOTO, painted))
+    assert run.calibration_of(plain) is not None
+    assert run.calibration_of(other) is None

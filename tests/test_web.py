@@ -174,7 +174,7 @@ def test_a_browser_reads_the_joined_script(entry: str, blank: Any) -> None:
 
 @pytest.mark.browser
 def test_a_table_is_saved_as_spreadsheets_and_pandas_read_it(blank: Any) -> None:
-    rows = [["類別", 'name, "quoted"'], ["two\nlines", None], [0.1, -3e-07], [True, ""]]
+    rows = [["類別", 'name, "quoted"'], ["two\nlines", None], [0.1, -3e-07], [True, ""], ["=1+1, a", "-0.5"]]
     name, content = blank.evaluate(
         """([code, rows]) => {
             const saved = [];
@@ -190,4 +190,4 @@ def test_a_table_is_saved_as_spreadsheets_and_pandas_read_it(blank: Any) -> None
     note, text = bytes(content).decode("utf-8-sig").split("\r\n", 1)
     assert note == "# a note"
     read = list(csv.reader(io.StringIO(text, newline="")))
-    assert read == [rows[0], ["two\nlines", ""], ["0.1", "-3e-7"], ["true", ""]]
+    assert read == [rows[0], ["two\nlines", ""], ["0.1", "-3e-7"], ["true", ""], ["'=1+1, a", "-0.5"]]

@@ -91,7 +91,15 @@ class ByOffset:
         return deepcopy(self)
 
     def join(self, other: ByOffset) -> None:
-        """Add the photos of another sum of the same form."""
+        """Add the photos of another sum of the same form.
+
+        Raises:
+            ValueError: If it has another number of heads, or groups of another size.
+        """
+        if other._sums.shape != self._sums.shape or other.shape != self.shape:
+            raise ValueError(
+                f"the other sums are {other.sums.shape}, these {self.sums.shape}; expected one form"
+            )
         self._sums += other._sums
         self._pairs += other._pairs
 

@@ -123,7 +123,11 @@ def _index(chosen: int | str, names: Sequence[str]) -> int:
         except TypeError:
             raise ValueError(f"the class is {chosen!r}; expected its index or its English name") from None
     word = chosen.strip().casefold()
-    for at, name in enumerate(names):
-        if word in (name.casefold(), *(one.strip().casefold() for one in name.split(","))):
-            return at
+    whole = [at for at, name in enumerate(names) if word == name.strip().casefold()]
+    one_of = [at for at, name in enumerate(names) if word in map(str.strip, name.casefold().split(","))]
+    if len(found := whole or one_of) == 1:
+        return found[0]
+    if found:
+        those = ", ".join(map(str, found))
+        raise ValueError(f"the classes {those} are all called {chosen!r}; expected the index of one of them")
     raise ValueError(f"the model has no class {chosen!r}; its classes are {', '.join(names[:5])}, ...")

@@ -197,6 +197,9 @@ def facts_of(found: Survey, lang: str) -> str:
     t = translator(lang)
     size = quantity(size_text(tuple(found.about["size"])), "px")
     lines = [unbroken(t("survey.facts", model=found.about["model"], n=len(found))) + f" {size}."]
+    if left := found.files.get("not_chosen"):
+        counts = {name: f"{found.files[name]:,}" for name in ("used", "files")}
+        lines.append(t("survey.folder_left", **counts, left=f"{left:,}"))
     if skipped := found.files.get("skipped"):
         named = t("common.comma").join(f"{name} ({reason})" for name, reason in skipped.items())
         lines.append(t("jobs.skipped", n=len(skipped), names=named))

@@ -126,7 +126,7 @@ def html(
     if parts is not None:
         session["command"] += " --parts" if parts else " --no-parts"
     wanted = quick(model, trace.size) if parts is None else parts
-    session["parts"] = parts_ranking(trace, model, lang) if wanted and trace.weights.trained else []
+    session["parts"] = parts_ranking(trace, model, lang) if wanted and trace.weights.predicts else []
     colour = model.patch_embed.projs[0].in_channels == 3
     messages = {
         "attention": attention_message(trace, lang),
@@ -138,7 +138,7 @@ def html(
     }
     session["missing"] = [name for name, message in messages.items() if message is None]
     session["slow"] = []
-    if parts is not False and not trace.weights.trained:
+    if parts is not False and not trace.weights.predicts:
         session["missing"].append("parts")
     elif parts is None and not wanted:
         session["slow"].append("parts")

@@ -68,3 +68,9 @@ def test_photos_add_up_and_padding_counts_nowhere() -> None:
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"the attention is \(4, 2, 4, 4\)"):
         ByOffset(1, 2, 2).add(np.ones((4, 2, 4, 4)), np.ones((1, 4, 4)), FOUR)
+
+
+def test_sums_of_another_form_are_not_joined() -> None:
+    for other in (ByOffset(1, 3, 3), ByOffset(3, 2, 3)):  # NumPy would repeat the single head
+        with pytest.raises(ValueError, match="expected one form"):
+            ByOffset(3, 3, 3).join(other)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from cfviz.measured.logit import explain_logit, label
+from cfviz.measured.logit import _index, explain_logit, label
 from cfviz.models.probes.logit_parts import LogitParts
 
 
@@ -45,3 +45,10 @@ def test_random_weights_explain_nothing(tiny_model) -> None:
 def test_the_label_names_both_classes() -> None:
     assert label(LogitParts(1, None, 0.0, (), ()), ["tench, Tinca", "dog"]) == "dog"
     assert label(LogitParts(1, 0, 0.0, (), ()), ["tench, Tinca", "dog"]) == "dog − tench"
+
+
+def test_the_whole_name_of_a_class_goes_before_one_of_its_names() -> None:
+    assert _index("Dog", ["dog, small", "dog"]) == 1
+    assert _index("small", ["dog, small", "dog"]) == 0
+    with pytest.raises(ValueError, match="the classes 0, 1 are all called 'dog'; expected the index"):
+        _index("dog", ["dog, small", "dog, large"])

@@ -216,3 +216,9 @@ def test_a_model_without_position_bias_has_no_heads_to_compare(tiny_model: Any) 
     found = survey_of([photo(0)], tiny_model(position_bias="none"), SIZE)
     assert not found.offsets
     assert "sv-host" in found.page()
+
+
+def test_the_page_says_how_many_photos_the_limit_left_out(found: Survey, folder: Path, model: Any) -> None:
+    few = survey(folder, model, SIZE, limit=3)
+    assert "3 of 15 files used; 10 left out by the limit." in few.page().replace("\u00a0", " ")
+    assert "left out by the limit" not in found.page().replace("\u00a0", " ")

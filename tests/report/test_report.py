@@ -300,3 +300,15 @@ def test_a_report_takes_operations_and_a_survey_of_the_same_weights(
     other = survey_of([PHOTO], tiny_model(), 64)
     with pytest.raises(ValueError, match="of other weights"):
         report.html(trace, model, report.Origin(str(PHOTO)), parts=False, survey=other)
+
+
+@pytest.mark.slow
+def test_an_untrained_classifier_ranks_no_parts() -> None:
+    """What a part does to the answer of a head that has learned nothing says nothing."""
+    model = create_model("crossformer_nano")
+    model.reset_classifier(7)
+    trace = inspect(PHOTO, model, 64, report.WATCH)
+    stated = session(report.html(trace, model, report.Origin(str(PHOTO)), operations=False))
+    assert stated["weights"]["trained"]
+    assert stated["parts"] == []
+    assert "parts" in stated["missing"]

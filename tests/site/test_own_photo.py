@@ -501,3 +501,23 @@ def test_lessons_ask_about_the_readers_own_photo(visit: Visitor, built: tuple[Pa
     page.wait_for_function(f"() => ({FIGURE})('attention')?.block.ready")
     assert page.evaluate(f"() => ({FIGURE})('attention').header.photo.of.startsWith('own-')")
     expect(page.locator(".say")).not_to_contain_text(note)
+
+
+def test_the_model_waits_once_until_the_service_worker_keeps_what_is_loaded(page: Any) -> None:
+    page.goto("about:blank")
+    assert page.evaluate(
+        f"""async () => {{
+          {script("site/own/own.js")}
+          let tell;
+          const ready_ = new Promise((done) => (tell = done));
+          Object.defineProperty(navigator, "serviceWorker", {{ value: {{ ready: ready_ }} }});
+          const own = new OwnPhotos({{ files: {{}}, graphics: {{}}, most: 1 }});
+          let ready = false;
+          const waits = own.controlled().then(() => (ready = true));
+          await new Promise((done) => setTimeout(done));
+          const before = ready;
+          tell();
+          await waits;
+          return [before, ready, own.kept instanceof Kept];
+        }}"""
+    ) == [False, True, True]

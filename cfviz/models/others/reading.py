@@ -96,6 +96,7 @@ def layers_of(model: Any, height: int, width: int) -> list[list[Layer]]:
     family = family_of(model)
     try:
         found = family.layers(model, height, width)
+        family.strides(model, len(found))  # raises if tokens are not square
         for stage in found:
             for layer in stage:
                 _ = layer.scheme  # raises if windows do not fit

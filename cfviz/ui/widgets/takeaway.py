@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from io import BytesIO, StringIO
 from typing import Any
@@ -106,12 +107,24 @@ def _save(ctx: Context, name: str, form: str, make: Callable[[], bytes], mime: s
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """A table as CSV that a spreadsheet opens with Chinese text intact (UTF-8 with a byte-order mark)."""
+    """A table as CSV that a spreadsheet opens with Chinese text intact (UTF-8 with a byte-order mark).
+
+    Text that it would take for a formula, such as a photo's name, begins with an apostrophe.
+    """
     out = StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([_plain_text(cell) for cell in row] for row in (columns, *rows))
     return b"\xef\xbb\xbf" + out.getvalue().encode()
+
+
+def _plain_text(cell: Any) -> Any:
+    """A cell that no spreadsheet computes; `web/save/files.js` does the same."""
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    with suppress(ValueError):
+        float(cell)
+        return cell
+    return f"'{cell}"
 
 
 def to_npz(fig: Any) -> bytes:

@@ -24,13 +24,18 @@ export function saveTable(name, rows, note) {
   save(`${name}.csv`, new Blob([tableText(rows, note)], { type: "text/csv" }));
 }
 
+/** Text that a spreadsheet would compute; a number is none. `to_csv` in the app does the same. */
+const isFormula = (x) => typeof x === "string" && /^[=+\-@\t\r]/.test(x) && Number.isNaN(Number(x));
+
 /**
- * Rows of cells as CSV (RFC 4180); spreadsheets know its UTF-8 by the mark.
+ * Rows of cells as CSV (RFC 4180); spreadsheets know its UTF-8 by the mark, and text that they would compute,
+ * such as a photo's name, begins with an apostrophe.
  *
  * @param note a comment above the names; undefined: none
  */
 export function tableText(rows, note) {
-  const cell = (x) => (/[",\r\n]/.test(x) ? `"${String(x).replaceAll('"', '""')}"` : (x ?? ""));
+  const quoted = (x) => (/[",\r\n]/.test(x) ? `"${String(x).replaceAll('"', '""')}"` : (x ?? ""));
+  const cell = (x) => quoted(isFormula(x) ? `'${x}` : x);
   const lines = rows.map((row) => row.map(cell).join(","));
   const all = [...(note === undefined ? [] : [`# ${note}`]), ...lines, ""];
   return `\ufeff${all.join("\r\n")}`;

@@ -30,3 +30,22 @@ def test_a_head_that_looks_up_is_bright_above_the_middle() -> None:
     assert mean[1, 2] > 0.9  # one row above the middle
     assert mean[3, 2] < 1e-3
     assert [one["file"] is None for one in message.header["photos"]] == [False, True]
+
+
+def test_a_patch_keeps_its_photo_among_more_than_65536() -> None:
+    many = 70_000
+    best = {name: np.zeros((1, 1), int) for name in ("value", "row", "col")} | {
+        "photo": np.array([[many - 1]])
+    }
+    data = pack(
+        [("", b"")] * many,
+        (32, 32),
+        [np.ones((8, 8))],
+        [0.5],
+        [],
+        [Kernel(0, 4, (4, 0, 0, 4), best)],
+        strings={},
+    )
+    message = opened(data)
+    part = message.header["kernels"][0]["photo"]
+    assert np.frombuffer(message.body, part["type"], 1, part["at"])[0] == many - 1

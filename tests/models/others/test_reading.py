@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.models import swin_transformer, vision_transformer
 from torch import nn
 
 from cfviz.analysis.reach import reach
@@ -274,3 +275,17 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(
         model = timm.create_model(name, **more)
     with pytest.raises(ValueError, match=message):
         reading.layers_of(model, *size)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: vision_transformer.VisionTransformer(
+        img_size=64, patch_size=(16, 8), embed_dim=32, depth=1, num_heads=2
+    ),
+    lambda: swin_transformer.SwinTransformer(
+        img_size=64, patch_size=(4, 2), embed_dim=16, depths=(1,), num_heads=(2,), window_size=4
+    ),
+])  # fmt: skip
+def test_patches_that_are_not_square_are_refused(make: Any) -> None:
+    """Distances in pixels, and where a token lies, would be those of square ones."""
+    with pytest.raises(ValueError, match=r"patches are \d+ x \d pixels; expected square ones"):
+        reading.layers_of(make(), 64, 64)

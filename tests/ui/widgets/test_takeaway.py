@@ -42,3 +42,11 @@ def test_a_sheet_shows_the_same_pictures_as_png_and_svg() -> None:
     assert "一 &lt; 4" in svg
     with pytest.raises(ValueError, match="captions"):
         contact_svg(pictures, captions[:2], LIGHT)
+
+
+def test_no_text_in_a_csv_is_computed_by_a_spreadsheet() -> None:
+    row = ("=1+1.jpg", "@a", "-a, b", "-0.5", -0.5, "+3", None)
+    assert (
+        to_csv("abcdefg", [row]).decode("utf-8-sig").splitlines()[1]
+        == "'=1+1.jpg,'@a,\"'-a, b\",-0.5,-0.5,+3,"
+    )

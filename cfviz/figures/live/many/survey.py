@@ -12,7 +12,7 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
                above the query; nan where no pair has the offset}]
     kernels  [{"stage", "side", "channels", "kept", "step", "top", "left", "span" (pixels: token (r, c) reads
                a square of `span` at (top + r step, left + c step)),
-               "value": float32, "photo", "row", "col": uint16 (channels, kept)}]
+               "value": float32, "photo": uint32, "row", "col": uint16 (channels, kept)}]
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ def _kernel(one: Kernel, arrays: message.Arrays) -> dict[str, Any]:
         "step": step, "top": top, "left": left, "span": span,
         "value": arrays.array(one.best["value"].astype(np.float32)),
     }  # fmt: skip
-    return at | {name: arrays.array(one.best[name].astype(np.uint16)) for name in ("photo", "row", "col")}
+    kinds = {"photo": np.uint32, "row": np.uint16, "col": np.uint16}
+    return at | {name: arrays.array(one.best[name].astype(kind)) for name, kind in kinds.items()}
 
 
 def html(data: bytes, lang: str, facts: str) -> str:

@@ -143,7 +143,11 @@ class Family(ABC):
 
     @abstractmethod
     def strides(self, model: Any, stages: int) -> tuple[int, ...]:
-        """The side of a token of each stage, in pixels; the first token is at the corner of the input."""
+        """The side of a token of each stage, in pixels; the first token is at the corner of the input.
+
+        Raises:
+            ValueError: If tokens are not square.
+        """
 
     def grain(self, model: Any) -> tuple[int, int]:
         """What the height and the width of an input must be multiples of, where the model takes several."""
@@ -184,6 +188,18 @@ def heads_of(x: torch.Tensor, heads: int, parts: int) -> tuple[torch.Tensor, ...
     """A projection (..., N, parts*nH*d) as its parts, (..., nH, N, d) each."""
     split = x.unflatten(-1, (parts, heads, -1))  # ..., N, parts, nH, d
     return tuple(part.transpose(-2, -3) for part in split.unbind(-3))
+
+
+def patch_side(embed: Any) -> int:
+    """The side of a model's patches, in pixels.
+
+    Raises:
+        ValueError: If they are not square: a token of a stage would have no one side.
+    """
+    height, width = embed.patch_size
+    if height != width:
+        raise ValueError(f"this model's patches are {height} x {width} pixels; expected square ones")
+    return int(height)
 
 
 def refuse_size(model: Any, height: int, width: int, made: Sequence[int]) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from cfviz.geometry.schemes import Scheme, SizeError, swin_windows
 
-from .layer import Family, Layer, Off, Terms, heads_of, refuse_size
+from .layer import Family, Layer, Off, Terms, heads_of, patch_side, refuse_size
 
 SHARPEST = log(1 / 0.01)  # Swin V2's largest logarithm of a temperature
 
@@ -148,7 +148,7 @@ class Swin(Family):
 
     def strides(self, model: Any, stages: int) -> tuple[int, ...]:
         """A patch, then twice as much in each stage."""
-        return tuple(model.patch_embed.patch_size[0] * 2**s for s in range(stages))
+        return tuple(patch_side(model.patch_embed) * 2**s for s in range(stages))
 
     def grain(self, model: Any) -> tuple[int, int]:
         """A patch."""

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from cfviz.geometry.schemes import Scheme, SizeError, twins_global, twins_local
 
-from .layer import Family, Layer, Terms, heads_of
+from .layer import Family, Layer, Terms, heads_of, patch_side
 from .pvt import ReducedLayer
 
 
@@ -76,9 +76,7 @@ class Twins(Family):
 
     def strides(self, model: Any, stages: int) -> tuple[int, ...]:
         """The patches of all stages up to this one; pixels beyond the last whole patch are in no token."""
-        return tuple(
-            prod(embed.patch_size[0] for embed in model.patch_embeds[: s + 1]) for s in range(stages)
-        )
+        return tuple(prod(map(patch_side, model.patch_embeds[: s + 1])) for s in range(stages))
 
     def smallest(self, model: Any) -> int:
         """Enough for one token of the last stage, and one key of each."""

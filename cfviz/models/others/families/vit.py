@@ -14,7 +14,7 @@ from torch import nn
 
 from cfviz.geometry.schemes import Scheme, SizeError, vit
 
-from .layer import Family, Layer, Terms, heads_of, refuse_size
+from .layer import Family, Layer, Terms, heads_of, patch_side, refuse_size
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Vit(Family):
 
     def strides(self, model: Any, stages: int) -> tuple[int, ...]:
         """A patch."""
-        return (model.patch_embed.patch_size[0],) * stages
+        return (patch_side(model.patch_embed),) * stages
 
     def grain(self, model: Any) -> tuple[int, int]:
         """A patch."""

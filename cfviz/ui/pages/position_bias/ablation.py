@@ -85,7 +85,7 @@ def show_ablation(ctx: Context, subject: BiasSubject) -> None:
         now = int(logits.argmax())
         names.append(label)
         values.append(float(logits[target] - subject.trace.logits[target]))
-        arrow = "" if now == first else f"<br>→ {short_name(ctx.labels[now].split(',')[0], 18)}"
+        arrow = "" if now == first else f"<br>→ {short_name(ctx.labels[now], 18)}"
         notes.append(f"{signed(values[-1])} · {percent(float(p[target]))}{arrow}")
         most = float(np.abs(logits - subject.trace.logits).max())
         data.append((label, values[-1], most, float(p[target]), ctx.labels[now]))

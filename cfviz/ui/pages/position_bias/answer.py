@@ -306,7 +306,7 @@ def _card(ctx: Context, method: str, by: str, found: Mapping[str, Answer], head:
     lines, probs = [], answer.probs
     for k in np.argsort(-answer.logits, kind="stable")[:5]:
         change = "" if answer is own else _change(answer.logits[k] - own.logits[k])
-        label = short_name(ctx.labels[int(k)].split(",")[0], 20)
+        label = short_name(ctx.labels[int(k)], 20)
         lines.append((label, percent(float(probs[k])), decimal(answer.logits[k]), change))
     h = min(head, answer.q.shape[1] - 1)
     return Card(method, name, note, lines, answer.q[:, h], answer.k[:, h], answer.tables[h])

@@ -157,7 +157,7 @@ export class OwnPhotos {
 
   /** Wait, once, until the service worker keeps what is loaded, if there is one. */
   controlled() {
-    return (this.kept ??= Promise.race([
+    return (this.controlling ??= Promise.race([
       navigator.serviceWorker?.ready,
       new Promise((done) => setTimeout(done, CONTROLLED)),
     ]));
