@@ -28,16 +28,16 @@ SMALL: dict[type, dict[str, int]] = {
 def subject(tiny_model: Make) -> Make:
     """A function that asks a small random model of a kind about noise."""
 
-    def made(kind: type) -> DenseSubject:
+    def made(kind: type, classes: int = 3) -> DenseSubject:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = kind(tiny_model(), num_classes=3, **SMALL[kind]).eval()
+            model = kind(tiny_model(), num_classes=classes, **SMALL[kind]).eval()
         if kind is not SemanticFPN:
             head = model.bbox_head if kind is RetinaNet else model.roi_head.bbox_head
             head.threshold, head.most = 0.0, 5
         pixels = np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8)
         photo = Image.fromarray(pixels)
-        names = [*"abc"]
+        names = [*"abc"][:classes]
         return DenseSubject(
             model, photo, fit(photo, model.task, (90, 50)), names, f"{kind.__name__} on noise"
         )
@@ -82,15 +82,17 @@ def test_reasons_of_boxes_and_pixels_have_a_map_per_stage_and_a_number_per_head(
     assert answer.reasons_for(asked, found, []) == ()
 
 
-def test_a_segmenters_answer_is_that_of_its_forward(subject: Make) -> None:
-    asked = subject(SemanticFPN)
+@pytest.mark.parametrize("classes", [3, 2])
+def test_a_segmenters_answer_is_that_of_its_forward(subject: Make, classes: int) -> None:
+    asked = subject(SemanticFPN, classes)
     found = answer.seen.compute(asked.source, asked)
     h, w = asked.fitted.size
     with torch.no_grad():
         logits = asked.model(asked.fitted.tensor)[0, :, :h, :w]
     labels, probs = found.answer.likely
     assert np.array_equal(labels[0], logits.argmax(0).numpy())
-    assert probs.sum(0) == pytest.approx(np.ones((h, w)), abs=1e-5), "three classes are all there are"
+    assert probs.sum(0) == pytest.approx(np.ones((h, w)), abs=1e-5), "these classes are all there are"
+    assert len(labels) == classes, "none is told twice"
     told = answer.reasons_for(asked, found, ["pixel.3.80"])
     assert told[0].logit == pytest.approx(float(logits[labels[0][3, 80], 3, 80]), abs=1e-4)
 

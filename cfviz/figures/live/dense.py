@@ -8,7 +8,7 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
     task      "detect" or "segment"
     input     {"h", "w"} pixels of the input that are photo, {"H", "W"} of the whole input
     photo     {"of", "w", "h", "file"}: the input's pixels that are photo
-    classes   [{"index", "name", "colour"}] of all classes in the message, the most important first
+    classes   [{"index", "name", "short", "colour"}] of all classes in the message, the most important first
     ground    number of the class that stands for no object, or null
     stages    [{"H", "W", "stride", "blocks": [{"kind", "heads"}]}]
     levels    [{"name", "stride"}] of the pyramid, for detectors
@@ -18,7 +18,8 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
                 "masks" null or uint8 (n, 28, 28), probabilities in 255ths;
                 of a segmenter "labels" uint8 (h*w,) and "regions" {"which" uint8 (H/4*W/4,), 255 for
                 none, "labels" [n], "shares" [n] of the photo}}]; the first is of the whole model
-    likely    of a segmenter {"labels" uint8 (3, h*w), "probs" uint16 (3, h*w) in 65535ths}, the likeliest
+    likely    of a segmenter {"labels" uint8 (n, h*w), "probs" uint16 (n, h*w) in 65535ths}, the likeliest;
+              n is 3, or fewer if there are fewer classes
     truth     null or {"boxes" float32 (n, 4), "labels" [n], and of a segmenter "map" uint8 (h*w,)}
     start     {"threshold", "view", "show", "sort", "box", "row", "col", "held"}
 
@@ -42,6 +43,7 @@ from PIL import Image
 from cfviz import web
 from cfviz.figures import theme
 from cfviz.geometry import Grouping
+from cfviz.words import short_name
 
 from . import message
 
@@ -139,7 +141,7 @@ class Answer:
         heads: Heads of each stage.
         levels: Name and stride of each level of the pyramid.
         views: The whole model first.
-        likely: The likeliest classes and their probabilities with all stages, (3, h, w) each; of a segmenter.
+        likely: The likeliest classes and their probabilities with all stages, (n, h, w) each; of a segmenter.
         truth: What is known to be there.
     """
 
@@ -194,7 +196,7 @@ def pack(
         "input": {"h": h, "w": w, "H": H, "W": W},
         "photo": arrays.picture(answer.photo),
         "classes": [
-            {"index": k, "name": answer.names[k], "colour": colour}
+            {"index": k, "name": answer.names[k], "short": short_name(answer.names[k]), "colour": colour}
             for k, colour in class_colours(there, answer.ground).items()
         ],
         "ground": answer.ground,

@@ -104,8 +104,8 @@ class Labelling:
 
     Attributes:
         maps: By the stage left out, None for none: the class of each pixel of the input, (h, w).
-        likely: The likeliest classes of each pixel with all stages, best first, (3, h, w).
-        probs: Their probabilities, (3, h, w).
+        likely: The likeliest classes of each pixel with all stages, best first, (n, h, w): 3 if there are 3.
+        probs: Their probabilities, (n, h, w).
         cells: By the stage left out, None for none: the class of each cell of the logits, (H/4, W/4).
     """
 
@@ -138,15 +138,15 @@ def _at_input(logits: torch.Tensor, fitted: Fitted) -> torch.Tensor:
 
 
 def _likely(full: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return the likeliest classes of each pixel and their probabilities: (K, h, w) -> (3, h, w) of each."""
+    """Return the likeliest classes of each pixel and their probabilities: (K, h, w) -> (n, h, w) of each."""
     K, h, w = full.shape
-    labels = np.zeros((LIKELY, h, w), np.int64)
-    probs = np.zeros((LIKELY, h, w), np.float32)
     n = min(LIKELY, K)
+    labels = np.zeros((n, h, w), np.int64)
+    probs = np.zeros((n, h, w), np.float32)
     for top in range(0, h, ROWS):
         best = full[:, top : top + ROWS].float().softmax(0).topk(n, 0)
-        labels[:n, top : top + ROWS] = best.indices.cpu().numpy()
-        probs[:n, top : top + ROWS] = best.values.cpu().numpy()
+        labels[:, top : top + ROWS] = best.indices.cpu().numpy()
+        probs[:, top : top + ROWS] = best.values.cpu().numpy()
     return labels, probs
 
 

@@ -41,6 +41,11 @@ export class Answer {
     return this.known.get(label)?.name ?? `${label}`;
   }
 
+  /** The first of a class's names, as far as it tells it from the others. */
+  short(label) {
+    return this.known.get(label)?.short ?? this.name(label);
+  }
+
   colour(label) {
     return this.known.get(label)?.colour ?? "#7C8894";
   }
@@ -91,7 +96,8 @@ export class Answer {
   pixel(row, col) {
     const { h, w, W } = this.input;
     const at = row * w + col;
-    const likely = [0, 1, 2].map((n) => ({
+    const told = this.likely.labels.length / (h * w); // 3, or all classes if there are fewer
+    const likely = Array.from({ length: told }, (_, n) => ({
       label: this.likely.labels[n * h * w + at],
       p: this.likely.probs[n * h * w + at] / STEPS,
     }));

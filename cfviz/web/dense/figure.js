@@ -524,7 +524,7 @@ export class DenseFigure {
     const [best, ...rest] = likely;
     const here = labels[view];
     const name = answer.name(best.label);
-    say(this.value, view ? answer.name(here).split(/[,，、]/)[0] : `${(100 * best.p).toFixed(1)}\u00a0%`);
+    say(this.value, view ? answer.short(here) : `${(100 * best.p).toFixed(1)}\u00a0%`);
     say(this.rank, fill(t.pixel, { row, col }));
     const others = rest
       .map(({ label, p }) => `${answer.name(label)} ${(100 * p).toFixed(1)}\u00a0%`)
@@ -534,7 +534,7 @@ export class DenseFigure {
       this.looks,
       view ? fill(t.pixel_class_all, { name, p, others }) : fill(t.pixel_class, { name, others }),
     );
-    this.readEffects(labels.map((label) => answer.name(label).split(/[,，、]/)[0]));
+    this.readEffects(labels.map((label) => answer.short(label)));
     const all = view ? "_all" : "";
     const lone = regions[view] === null ? t.no_region : "";
     const own = this.reasons.has(`pixel.${row}.${col}`);

@@ -124,7 +124,7 @@ function labels(pen, answer, boxes, scale, look) {
   for (const one of boxes) {
     const [x1, y1] = one.box.map((n) => n * scale);
     const chosen = one.i === look.target?.box;
-    const words = `${answer.name(one.label).split(/[,，、]/)[0]} ${Math.round(100 * one.score)}\u00a0%`;
+    const words = `${answer.short(one.label)} ${Math.round(100 * one.score)}\u00a0%`;
     const wide = pen.measure(words, size) + 8;
     const left = Math.max(0, Math.min(x1, answer.input.w * scale - wide));
     const top = y1 >= high ? y1 - high : y1;

@@ -3,10 +3,10 @@
 // Attention is computed here for the query under the pointer, from the block's own queries, keys and biases.
 
 import { level, looks } from "./drawing.js";
-import { Frame, legendOf, pasted } from "./frame.js";
+import { fine, Frame, legendOf, pasted } from "./frame.js";
 import { Groups } from "../shared/groups.js";
 import { el, say } from "../shared/markup.js";
-import { clip, percent, signed } from "../shared/maths.js";
+import { clip, percent } from "../shared/maths.js";
 import { STEPS } from "../shared/near.js";
 import { outline, shade } from "../shared/paint.js";
 import { drawPhoto, Photo } from "../shared/photo.js";
@@ -224,8 +224,8 @@ export class AnswerPart extends Frame {
     for (const card of this.cards) this.paint(card, first);
     this.legend[state.less].root.hidden = !ready.length;
     this.legend[1 - state.less].root.hidden = true;
-    say(this.legend[state.less].low, state.less ? `−${percent(top)}` : "0");
-    say(this.legend[state.less].high, `${state.less ? "+" : ""}${percent(top)}`);
+    say(this.legend[state.less].low, state.less ? fine(-100 * top) : "0");
+    say(this.legend[state.less].high, state.less ? this.points(top) : percent(top));
     say(
       this.where,
       fill(state.pinned ? t.answer_pinned : state.less ? t.answer_pointed_less : t.answer_pointed, {
@@ -281,7 +281,12 @@ export class AnswerPart extends Frame {
     const [x, y] = [(col + 0.5) * cell, (row + 0.5) * cell];
     outline(pen, ratio, [4.5, 2.25], () => pen.arc(x, y, r, 0, 2 * Math.PI));
     const k = state.key ?? strongest(way.probs, state.less ? first : null);
-    say(value, state.less ? signedPercent(way.probs[k] - first[k]) : percent(way.probs[k]));
+    say(value, state.less ? this.points(way.probs[k] - first[k]) : percent(way.probs[k]));
+  }
+
+  /** A difference of two percentages. */
+  points(x) {
+    return fill(this.t.points, { x: fine(100 * x) });
   }
 
   box(pen, x, y, cell, ratio) {
@@ -369,8 +374,4 @@ function strongest(probs, other) {
   const size = (k) => Math.abs(probs[k] - (other ? other[k] : 0));
   for (let k = 1; k < probs.length; k++) if (size(k) > size(best)) best = k;
   return best;
-}
-
-function signedPercent(x) {
-  return `${signed(100 * x)}\u00a0%`;
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from playwright.sync_api import expect
 
 from cfviz.figures.live import dense
 from cfviz.geometry import grouping
-from cfviz.words import figure_words
+from cfviz.words import figure_words, named
 
 pytestmark = pytest.mark.browser
 SIZE, INPUT = (64, 90), (64, 96)
@@ -153,6 +154,27 @@ def test_a_pixel_shows_its_classes_and_its_region(figure: Callable[..., Any]) ->
     expect(page.locator(".dn-where")).to_have_text(words["of_pixel"])
     page.get_by_role("radio", name="without stage 1").click()
     expect(page.locator(".dn-changes")).to_contain_text("22 % of the pixels")
+
+
+def test_two_classes_that_begin_alike_are_told_apart_and_none_is_named_twice(
+    figure: Callable[..., Any],
+) -> None:
+    names = named(["pepper, healthy", "pepper, spotted"])
+    three = segmented()
+    assert three.likely is not None
+    first, probs = (one[:2] for one in three.likely)
+    page = figure(replace(three, names=names, likely=(first, probs), ground=None))
+    point(page, 10, 10)
+    expect(page.locator(".dn .looks")).to_have_text("pepper, spotted; next pepper, healthy 20.0 %")
+    expect(page.locator(".dn-effects b")).to_have_text(["pepper, healthy"])
+    page.get_by_role("radio", name="without stage 1").click()
+    point(page, 10, 12)
+    expect(page.locator(".dn .value")).to_have_text("pepper, healthy")
+    expect(page.locator(".dn-effects b")).to_have_text(["pepper, spotted", "pepper, healthy"])
+    page = figure(replace(detected(), names=named(["cat", *names])), threshold=0.3)
+    drawn = page.locator(".dn").evaluate("root => root.figure.answer.visible(0, 0.3).map("
+                                         "(one) => root.figure.answer.short(one.label))")  # fmt: skip
+    assert drawn == ["cat", "pepper, healthy", "cat"]
 
 
 def test_all_that_is_said_of_a_segmentation_follows_the_stages_in_use_or_says_which(

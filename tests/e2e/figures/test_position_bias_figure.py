@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,13 @@ def test_attention_in_the_browser_is_the_models(
     assert page.locator(".pb-answer[data-waiting]").count() == 1
     page.locator(".pb-answer canvas").first.click(position={"x": 5, "y": 5})
     page.get_by_text("Query held at row 0, column 0").wait_for()
+    # a difference of two percentages is told in points
+    page.evaluate("document.querySelector('.pb').figure.change({ less: 1 })")
+    least = page.evaluate("""() => { const [own, none] = document.querySelector('.pb').figure.ways;
+      return 100 * Math.max(...none.probs.map((p, k) => Math.abs(p - own.probs[k]))); }""")
+    high = page.locator(".pb .legend:not([hidden]) .num").last
+    high.filter(has_text="points").wait_for()
+    assert float(re.findall(r"[0-9.]+", high.inner_text())[0]) == pytest.approx(least, rel=0.06)
     page.close()
     assert not errors, json.dumps(errors)
 

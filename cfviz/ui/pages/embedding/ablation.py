@@ -142,8 +142,8 @@ def _knocked(ctx: Context, subject: EmbeddingSubject) -> None:
             names, kernels(subject), found["logit"], found["probability"], now, strict=True
         )
     ]
-    label = ctx.labels[target].split(",")[0]
-    axis = ctx.t("embedding.axis_logit", name=short_name(label, 24))
+    label = short_name(ctx.labels[target], 40)
+    axis = ctx.t("embedding.axis_logit", name=short_name(ctx.labels[target], 24))
     texts = {"logit": axis, "points": ctx.t("embedding.points")}
     chart.show_figure(
         ctx,

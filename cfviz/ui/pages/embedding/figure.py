@@ -23,7 +23,7 @@ from cfviz.ui.session import forms, photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.figure import EMBEDDING, about_to_appear, committed, follow_up
 from cfviz.ui.widgets.takeaway import take_away
-from cfviz.words import NO_BREAK, figure_words, leading, percent, quantity, signed
+from cfviz.words import NO_BREAK, figure_words, leading, percent, quantity, short_name, signed
 
 from . import shown_code
 from .subject import EmbeddingSubject
@@ -191,7 +191,7 @@ def _answer(ctx: Context, subject: EmbeddingSubject) -> dict[str, str]:
     """The fields of a sentence that states the model's answer, and why it cannot be or is not right."""
     first, _, p = subject.trace.top(1)[0]
     known = answers.aside(ctx.t, ctx.labels, first, subject.trace.shown)
-    return {"name": ctx.labels[first].split(",")[0], "p": percent(p), "known": leading(known)}
+    return {"name": short_name(ctx.labels[first], 40), "p": percent(p), "known": leading(known)}
 
 
 def ablation_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) -> str:

@@ -78,7 +78,7 @@ def show_ablation(ctx: Context, subject: BiasSubject) -> None:
         return
     first = int(subject.trace.logits.argmax())
     before = float(subject.trace.probs[target])
-    name = ctx.labels[target].split(",")[0]
+    target_names = ctx.labels[target]
     names, values, notes, data = [], [], [], []
     for label, logits in rows:
         p = softmax(logits)
@@ -89,9 +89,8 @@ def show_ablation(ctx: Context, subject: BiasSubject) -> None:
         notes.append(f"{signed(values[-1])} · {percent(float(p[target]))}{arrow}")
         most = float(np.abs(logits - subject.trace.logits).max())
         data.append((label, values[-1], most, float(p[target]), ctx.labels[now]))
-    fig = position_bias.signed_change_bars(
-        names, values, notes, ctx.theme, {"x": t("position_bias.use_x", name=short_name(name, 24))}
-    )
+    axis = t("position_bias.use_x", name=short_name(target_names, 24))
+    fig = position_bias.signed_change_bars(names, values, notes, ctx.theme, {"x": axis})
     columns = ("change", "logit_change", "largest_logit_change", "probability", "first_class")
     chart.show_figure(
         ctx,
@@ -99,7 +98,7 @@ def show_ablation(ctx: Context, subject: BiasSubject) -> None:
         "use",
         code=_code(ctx, subject, where, how),
         table=(columns, data),
-        name=name,
+        name=short_name(target_names, 40),
         p=percent(before),
     )
 
