@@ -115,10 +115,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.set_threshold(10_000)  # 700 by default, and a large heap is gone through each time
 
 
-@pytest.fixture(autouse=True)
-def _nobody_waits_any_more() -> Iterator[None]:
+def pytest_runtest_teardown() -> None:
     """Pause the work beside a page as soon as its test has ended: it would go on for four seconds."""
-    yield
     if "cfviz.ui.compute.steps" in sys.modules:
         from cfviz.ui.compute import steps
 
@@ -177,12 +175,14 @@ def is_local(host: str) -> bool:
     return host in ("localhost", "::1", "::", "0.0.0.0") or host.startswith("127.")
 
 
-@pytest.fixture(autouse=True)
-def _own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep all tests away from the user's downloads."""
     folder = tmp_path_factory.getbasetemp() / "cache"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-    monkeypatch.setenv("HF_HOME", str(folder / "hf"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.setenv("HF_HOME", str(folder / "hf"))
+        yield
 
 
 # ---------------------------------------------------------------- models

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +22,7 @@ from cfviz.run import inspect
 from cfviz.ui import context
 from cfviz.ui.pages.attention import measures, offsets, others, others_own, similar
 from cfviz.words import percent, translator, two_digits
-from tests.conftest import until
+from tests.conftest import at_rest
 from tests.pages.test_pages import run
 
 LINK = {"photo": "cat", "size": "160", "lang": "en", "open": "all"}
@@ -32,6 +33,14 @@ def with_maps(**link: str) -> AppTest:
     app = run("attention", **link)
     label = translator(link["lang"])("attention.paths_run")
     return next(button for button in app.button if button.label == label).click().run()
+
+
+def shows_code(app: AppTest, word: str) -> None:
+    """Run the page until the work beside it has ended, and so stands there with its code."""
+    end = time.monotonic() + 240
+    while not any(word in one.value for one in app.run().code):
+        assert time.monotonic() < end, f"there is no code with {word}"
+        at_rest()  # a run of the page costs as much as a part of the work
 
 
 @pytest.mark.slow
@@ -111,7 +120,7 @@ def test_shuffled_weights_are_announced_and_compared() -> None:
 
 @pytest.mark.slow
 def test_relevance_is_measured_on_request_and_judged() -> None:
-    app = run("attention", **LINK)
+    app = run("attention", **LINK | {"size": "96"})
     button = next(b for b in app.button if b.label == "Measure")
     button.click().run(timeout=300)
     assert not app.exception
@@ -261,7 +270,7 @@ def test_only_models_on_offer_open_by_name() -> None:
 def test_the_code_of_similar_places_prints_the_places_shown(capsys: pytest.CaptureFixture[str]) -> None:
     link = {"photo": "cat", "size": "64", "lang": "en", "open": "similar", "similar": "3,0.9,0.1"}
     app = run("attention", **link)
-    until(lambda: any("nearest" in one.value for one in app.run().code), 120)
+    shows_code(app, "nearest")
     code = next(one.value for one in app.code if "nearest" in one.value)
     known: dict[str, Any] = {}
     exec(compile(code, "shown", "exec"), known)
@@ -301,7 +310,7 @@ def test_heads_without_a_correlation_are_neither_the_most_nor_the_least_and_show
 def test_the_code_of_offsets_gives_the_agreement_shown() -> None:
     link = {"photo": "cat", "size": "64", "lang": "en", "open": "offsets", "offset": "2.2.3"}
     app = run("attention", **link)
-    until(lambda: any("ByOffset" in one.value for one in app.run().code), 120)
+    shows_code(app, "ByOffset")
     assert not app.exception
     known: dict[str, Any] = {}
     exec(compile(next(one.value for one in app.code if "ByOffset" in one.value), "shown", "exec"), known)
@@ -315,7 +324,7 @@ def test_the_code_of_offsets_gives_the_agreement_shown() -> None:
 def test_the_code_of_the_stages_fields_prints_the_areas_shown(capsys: pytest.CaptureFixture[str]) -> None:
     app = run("attention", photo="cat", size="64", lang="en", open="fields")
     next(button for button in app.button if "Measure on the gallery" in button.label).click().run()
-    until(lambda: any("mean_stage_fields" in one.value for one in app.run().code), 240)
+    shows_code(app, "mean_stage_fields")
     assert not app.exception
     code = next(one.value for one in app.code if "mean_stage_fields" in one.value)
     exec(compile(code, "shown", "exec"), {})
@@ -397,7 +406,7 @@ def test_parts_of_a_readers_own_swin_are_switched_off(monkeypatch: pytest.Monkey
     assert percent(p).replace("\u00a0", " ") in told
     assert percent(q).replace("\u00a0", " ") in told
     next(one for one in app.button if "and rank them" in one.label).click()
-    until(lambda: any("answer_changes" in one.value for one in app.run().code), 240)
+    shows_code(app, "answer_changes")
     assert not app.exception
     n = 2 * 3 + 2 * 6 + 6 * 12 + 2 * 24 + 12 + 2  # heads, biases; from 6 x 6 tokens on nothing is shifted
     assert any(f"Of {n} parts, each switched off alone" in one.value for one in app.markdown)

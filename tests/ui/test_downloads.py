@@ -32,9 +32,9 @@ PAGES: list[tuple[str, dict[str, str]]] = [
     ("attention", PLACE),
     ("dense", PIXEL),
     ("dense", BOX),
-    ("embedding", {"open": "all"}),
-    ("lab", {"open": "all", "do": "attn:lda@2.1"}),
-    ("predict", {"open": "all"}),
+    ("embedding", {"open": "all", "size": "96"}),
+    ("lab", {"open": "all", "size": "96", "do": "attn:lda@2.1"}),
+    ("predict", {"open": "all", "size": "96"}),
     ("compare", {"open": "all"}),
     ("position_bias", {"open": "all"}),
 ]
