@@ -197,6 +197,11 @@ def together(*sentences: str) -> str:
     return out
 
 
+def about(name: str, what: str) -> str:
+    """A name and what is said of it, with a colon as their language writes it."""
+    return f"{name}{'：' if re.search(HAN, name + what) else ': '}{what}"
+
+
 def leading(sentence: str) -> str:
     """A sentence that a text goes on after, with the space that belongs there; an empty one stays empty."""
     return sentence if not sentence or sentence.endswith("。") else f"{sentence} "

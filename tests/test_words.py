@@ -19,6 +19,7 @@ from cfviz.words import (
     LANGUAGES,
     TORN,
     TRANSLATIONS,
+    about,
     decimal,
     lookup,
     placeholders,
@@ -224,6 +225,16 @@ def test_words_of_the_figures_break_no_lines_by_markup(lang: str) -> None:
     }
     assert len(words) > 100
     assert [key for key, text in words.items() if "<br" in text] == []
+
+
+def test_a_colon_is_written_as_the_language_writes_it() -> None:
+    """ "MLP 分支: 設為零" stood above the lab's board."""
+    assert about("Head 1", "+0.50") == "Head 1: +0.50"
+    assert about("第 1 個頭", "+0.50") == "第 1 個頭：+0.50"
+    numbers = re.compile(r"\$\{name\}: \$\{n\}|\$\{k\}: \$\{show|new Error")  # P3: 12, 4 × 4: 0.3
+    for path in (ROOT / "cfviz" / "web").rglob("*.js"):
+        found = re.findall(r".*\}: \$\{.*", path.read_text("utf-8"))
+        assert all(numbers.search(line) for line in found), f"{path.name}: {found}"
 
 
 def test_no_space_stays_between_chinese_characters() -> None:

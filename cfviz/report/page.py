@@ -45,7 +45,7 @@ from cfviz.models.weights.errors import CheckpointError
 from cfviz.options import DTYPES
 from cfviz.run import about_answer, class_names, frame_of
 from cfviz.trace import Trace
-from cfviz.words import figure_words, percent, quantity, section_words, together, translator
+from cfviz.words import about, figure_words, percent, quantity, section_words, together, translator
 
 from .parts import (
     amplitude_message,
@@ -493,7 +493,7 @@ def facts_table(
     weights, s = session["weights"], session["settings"]
     rows = {
         "model": model,
-        "weights": f"{weights['source']}: {trained or t['random']}",
+        "weights": about(weights["source"], trained or t["random"]),
         "sha256": weights["sha256"] or "–",
         "settings": f"{quantity(size_text(s['size']), 'px')}, {s['mode']}, {s['dtype']}, {s['device']}"
         + groups

@@ -124,6 +124,8 @@ def test_two_ways_of_changing_one_part_are_told_apart(
     text = "\n".join(block.value for block in app.markdown)
     assert "−75.0" in text  # a sentence on the heads for each way
     assert "−10.0" in text
+    assert "The largest comes from head 1 of stage 1, block 1: −75.0" in text
+    assert "from the 16\u00a0×\u00a016 kernel of stage 1: " in text
 
 
 @pytest.mark.slow

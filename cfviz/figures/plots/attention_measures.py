@@ -13,7 +13,7 @@ from PIL import Image
 
 from cfviz.figures.figure_cache import cached_figure
 from cfviz.figures.theme import PERCENT, Theme
-from cfviz.words import quantity
+from cfviz.words import about, quantity
 
 DASHES = ("solid", "dash", "dot")
 WIDE = 560  # about the width of a figure over a photo on a page: a strip needs less height
@@ -227,14 +227,14 @@ def curves(
             fig.add_scatter(
                 x=x, y=100 * both[side], mode="lines", name=name, legendgroup=name, showlegend=side == 0,
                 line={"color": theme.ink, "width": 2.25, "dash": DASHES[n % len(DASHES)]}, xaxis=f"x{axis}",
-                yaxis=f"y{axis}", hovertemplate=f"{name}: {quantity('%{y:.1f}', '%')}<extra></extra>",
+                yaxis=f"y{axis}", hovertemplate=f"{about(name, quantity('%{y:.1f}', '%'))}<extra></extra>",
             )  # fmt: skip
     base = theme.layout()
     for side, (axis, domain) in enumerate((("", [0, 0.47]), ("2", [0.53, 1]))):
         name = words[("deletion", "insertion")[side]]
         fig.update_layout({
             f"xaxis{axis}": {**base["xaxis"], "domain": domain, **PERCENT, "fixedrange": True,
-                             "title": {"text": f"{name}: {words['cells']}"}, "zeroline": False},
+                             "title": {"text": about(name, words["cells"])}, "zeroline": False},
             f"yaxis{axis}": {**base["yaxis"], "anchor": f"x{axis}", "range": [0, top], **PERCENT,
                              "fixedrange": True, "title": {"text": "" if side else words["probability"]}},
         })  # fmt: skip

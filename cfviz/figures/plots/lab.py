@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from cfviz.figures.figure_cache import cached_figure
 from cfviz.figures.theme import DIVERGING, PERCENT, Theme
 from cfviz.geometry import CEL_KERNELS, Grouping
-from cfviz.words import quantity, signed
+from cfviz.words import about, quantity, signed
 
 from .architecture import feature_colours
 
@@ -108,7 +108,7 @@ def change_bars(
             textfont={"color": theme.ink},
             cliponaxis=False,
             customdata=[
-                f"{name}: {quantity(number, unit) if unit else number}"
+                about(name, quantity(number, unit) if unit else str(number))
                 for name, number in zip(names, numbers, strict=True)
             ],
             hovertemplate="%{customdata}<extra></extra>",

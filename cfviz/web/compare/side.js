@@ -1,6 +1,6 @@
 // One model's half: the photo, the keys that the ringed token may attend to, and how much it attends to each.
 
-import { fill } from "../shared/text.js";
+import { about, fill } from "../shared/text.js";
 import { el, say, Choice } from "../shared/markup.js";
 import { clip, percent, whole } from "../shared/maths.js";
 import { colours, css, shade, Tile, VEIL } from "../shared/paint.js";
@@ -297,7 +297,7 @@ export class SideView {
     const { layer, t } = this;
     const head = this.layer.trained ? `, ${this.head < 0 ? t.mean : fill(t.head, { n: this.head + 1 })}` : "";
     const said = `${this.value.textContent} ${this.said.textContent}`;
-    return `${layer.title}: ${layer.blocks[layer.block]}${head}\n${said}`;
+    return `${about(layer.title, layer.blocks[layer.block])}${head}\n${said}`;
   }
 
   /** Draw this half into an SVG at x, w by h CSS pixels. */

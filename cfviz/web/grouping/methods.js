@@ -1,7 +1,7 @@
 // The fourth figure: the same query in eight attention layers, on one axis of cost.
 
 import { el, say } from "../shared/markup.js";
-import { fill } from "../shared/text.js";
+import { about, fill } from "../shared/text.js";
 import { Board, EDGES, Lattice } from "./board.js";
 import { heard, multiplyAdds } from "./geo.js";
 import { whole } from "../shared/maths.js";
@@ -170,7 +170,7 @@ export class Methods {
       Object.assign(cell, { seen, count: tokens });
     });
     this.summary = this.layers
-      .map((layer, i) => `${t[`layer_${layer.name}_long`]}: ${this.cells[i].line.textContent}`)
+      .map((layer, i) => about(t[`layer_${layer.name}_long`], this.cells[i].line.textContent))
       .join("; ");
   }
 

@@ -1,6 +1,6 @@
 // The model's parts as buttons, one column per stage, in colours that show what a click would do.
 
-import { esc, fill } from "../shared/text.js";
+import { about, esc, fill } from "../shared/text.js";
 import { deed, name, parse, signed } from "./words.js";
 
 const cell = (place, text, more = "", kind = "") =>
@@ -134,7 +134,7 @@ export function label(button, data, items, how) {
   const place = button.dataset.place;
   const item = items.find((one) => one.place === place);
   const would = wanted(button, how);
-  const parts = [`${name(place, data)}: ${deed(would, data)}`];
+  const parts = [about(name(place, data), deed(would, data))];
   const found = data.effects?.[place];
   if (found) {
     const form = { share: t.moves, probability: t.costs_points }[data.unit] ?? t.costs;

@@ -6,7 +6,7 @@ import { clip, percent, whole } from "../shared/maths.js";
 import { wear } from "../shared/paint.js";
 import { decode } from "../shared/payload.js";
 import { SvgPen } from "../shared/pen.js";
-import { fill } from "../shared/text.js";
+import { about, fill } from "../shared/text.js";
 
 const BY = ["ms", "macs"];
 const COLUMNS = [
@@ -230,7 +230,7 @@ export class OperationsFigure {
       high: time(row.high),
       share: percent(row.ms / rows[0].ms),
     };
-    say(ui.what, `${place}: ${fill(t.time, fields)}`);
+    say(ui.what, about(place, fill(t.time, fields)));
     const shapes = [row.inputs.join(", "), row.output].filter(Boolean).join(" → ");
     const counts = { macs: whole(row.macs), params: whole(row.params), written: bytes(row.written) };
     const parts = [shapes, fill(t.counts, { ...counts, calls: whole(row.calls) })];

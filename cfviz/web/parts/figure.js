@@ -6,7 +6,7 @@ import { SvgPen } from "../shared/pen.js";
 import { Choice, el, position, say, segmented } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
 import { colours } from "../shared/paint.js";
-import { fill } from "../shared/text.js";
+import { about, fill } from "../shared/text.js";
 
 export class PartsFigure extends PlaneFigure {
   file = "cfviz-logit-parts";
@@ -201,8 +201,8 @@ export class PartsFigure extends PlaneFigure {
   tell() {
     const { t, ui, row, header } = this;
     const single = this.chosen.length === 1 && row.parts.length > 1;
-    const inside = single ? `: ${this.partName(this.chosen[0])}` : "";
-    const what = `${this.rowName(row)}${inside}`;
+    const whole = this.rowName(row);
+    const what = single ? about(whole, this.partName(this.chosen[0])) : whole;
     say(ui.what, fill(t.what, { what, value: signed(this.value) }));
     const known = header.totals?.[this.place];
     ui.ablate.hidden = !(header.lab && this.place);

@@ -3,7 +3,7 @@
 import { button, el, say } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
 import { shade } from "../shared/paint.js";
-import { fill } from "../shared/text.js";
+import { about, fill } from "../shared/text.js";
 import { entryAt, OffsetMap } from "./drawing.js";
 import { legendOf, pasted } from "./frame.js";
 import { FLOOR, Part, Thumb } from "./part.js";
@@ -308,7 +308,7 @@ export class MadePart extends Part {
     const { block } = this;
     const units = this.layers
       .slice(1)
-      .flatMap(({ units: all, names, title }) => all.map((values, i) => [`${title}: ${names[i]}`, values]));
+      .flatMap(({ units: all, names, title }) => all.map((values, i) => [about(title, names[i]), values]));
     const out = [["entry", "dh", "dw", ...units.map(([name]) => name)]];
     for (let i = 0; i < block.side ** 2; i++) {
       const [dh, dw] = [Math.floor(i / block.side) - block.G + 1, (i % block.side) - block.G + 1];

@@ -1,7 +1,7 @@
 // Groups of another size: the bias evaluated anew, its table cut, clamped or stretched, and the twin's bias.
 
 import { el, say } from "../shared/markup.js";
-import { fill } from "../shared/text.js";
+import { about, fill } from "../shared/text.js";
 import { entryAt, OffsetMap } from "./drawing.js";
 import { fine, legendOf, pasted, span } from "./frame.js";
 import { FLOOR, Part } from "./part.js";
@@ -211,11 +211,11 @@ export class ResizedPart extends Part {
       const scale = side / Math.max(width, height);
       pen.text(x, y - 8, this.t[`way_${way}`], { weight: 600, size: 13, fill: look.theme.ink });
       pasted(pen, map.base, x, y, width * scale, height * scale);
-      pen.text(x, y + side + 18, `${this.t.inside}: ${inside.textContent}`, {
+      pen.text(x, y + side + 18, about(this.t.inside, inside.textContent), {
         size: 11,
         fill: look.theme.muted,
       });
-      pen.text(x, y + side + 33, `${this.t.outside}: ${outside.textContent}`, {
+      pen.text(x, y + side + 33, about(this.t.outside, outside.textContent), {
         size: 11,
         fill: look.theme.muted,
       });

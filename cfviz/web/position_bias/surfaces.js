@@ -156,20 +156,19 @@ export class SurfacesPart extends Part {
     say(this.note, together(range, state.raw ? t.note_raw : t.note_mean));
     const m = block.measures[this.head];
     const decay = m.decay === null ? t.no_decay : fill(t.decay, { r: m.decay.toFixed(1) });
-    say(
-      this.facts,
-      fill(t.facts, {
-        h: this.head + 1,
-        character: t[`is_${block.characters[this.head]}`],
-        spread: span(m.spread),
-        distance: m.distance.toFixed(2),
-        even: block.even.toFixed(2),
-        decay,
-        down: signed(m.centre[0]),
-        right: signed(m.centre[1]),
-        anisotropy: signed(m.anisotropy),
-      }),
-    );
+    const fields = {
+      h: this.head + 1,
+      character: t[`is_${block.characters[this.head]}`],
+      spread: span(m.spread),
+      distance: m.distance.toFixed(2),
+      even: block.even.toFixed(2),
+      decay,
+      down: signed(m.centre[0]),
+      right: signed(m.centre[1]),
+      anisotropy: signed(m.anisotropy),
+    };
+    say(this.facts, fill(t.facts, fields));
+    this.facts.title = fill(t.facts_more, fields);
     this.sayFlat(top);
     this.thumbs(top);
     this.overview();

@@ -19,6 +19,11 @@ export function together(...sentences) {
     .reduce((all, one) => (!all || all.endsWith("。") ? all + one : `${all} ${one}`), "");
 }
 
+/** A name and what is said of it, with a colon as their language writes it. */
+export function about(name, what) {
+  return `${name}${/[\u3000-\u9fff\uff00-\uffef]/.test(name + what) ? "：" : ": "}${what}`;
+}
+
 // The pattern of cfviz/words.py: where a line must not tear a number from its unit.
 const TORN = [
   "(?<=[0-9}]) (?=(?:%|px|ms|s|bits?|points?|[kMG]B|MP|像素|個?百分點|位元|毫秒|秒)(?![A-Za-z]))",

@@ -5,7 +5,7 @@ import { Choice, el, say, segmented, takeButtons, watched, words } from "../shar
 import { percent } from "../shared/maths.js";
 import { colours, hatch, shade, Tile, wear } from "../shared/paint.js";
 import { decode, peek } from "../shared/payload.js";
-import { fill } from "../shared/text.js";
+import { about, fill } from "../shared/text.js";
 
 const VIEWS = ["channel", "fields", "head"];
 
@@ -150,7 +150,7 @@ export class SurveyFigure {
       bar.style.width = `${100 * Math.max(0, r ?? 0)}%`;
       return el(
         "button.num",
-        { type: "button", title: name, "aria-label": `${name}: ${number(r)}` },
+        { type: "button", title: name, "aria-label": about(name, number(r)) },
         number(r),
         bar,
       );

@@ -3,6 +3,7 @@
 
 import { el } from "../shared/markup.js";
 import { rove } from "../shared/near.js";
+import { about } from "../shared/text.js";
 
 const MOST = 8; // times
 const STEP = 1.5; // of a button or a key
@@ -74,7 +75,7 @@ export class Zoom {
   /** Say on the button how many times as large the picture is. */
   count() {
     this.reset.textContent = `${Number(this.times.toFixed(1))}×`;
-    this.reset.setAttribute("aria-label", `${this.reset.textContent}: ${this.reset.title}`);
+    this.reset.setAttribute("aria-label", about(this.reset.textContent, this.reset.title));
   }
 
   /** Bring a point of the picture (shares) into sight. */

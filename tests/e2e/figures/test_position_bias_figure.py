@@ -174,6 +174,10 @@ def test_flat_heads_are_called_flat(browser: Any, tiny_model: Any, tmp_path: Pat
     page, errors = shown(browser, tmp_path, data)
     note = page.locator(".pb-flat")
     assert "hardly uses position" in note.inner_text()
+    facts = page.locator(".pb-facts")
+    assert "Going by its bias alone" in facts.inner_text()
+    assert "anisotropy" not in facts.inner_text()
+    assert "anisotropy" in facts.get_attribute("title")
     full = "() => document.querySelector('.pb').figure.drawn"
     assert page.evaluate(full) == 0.05
     page.get_by_role("radio", name="each head, magnified").click()

@@ -21,7 +21,7 @@ from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.session.state import Settings
 from cfviz.ui.widgets import chart
-from cfviz.words import decimal
+from cfviz.words import about, decimal
 
 from .gallery import OverGallery
 
@@ -109,7 +109,7 @@ def _show_head(
 
     st.selectbox(
         t("attention.offsets_head"), range(len(heads)), key=key, width=320, on_change=choose,
-        format_func=lambda i: f"{_name(ctx, heads[i])}: {correlation(agreement[heads[i]])}",
+        format_func=lambda i: about(_name(ctx, heads[i]), correlation(agreement[heads[i]])),
     )  # fmt: skip
     s, b, h = at
     sums, bias = found[s, b], _bias(ctx.model, ctx.settings, s, b)

@@ -180,13 +180,28 @@ def _spared(ctx: Context, part: str, mine: Rows, names: dict[str, str]) -> str:
     spare = [row for row in mine if row["low"] > -ENOUGH]
     lost = [row for row in mine if row["high"] < 0]
     listed = spare[::-1] if part == "kernel" else []
-    named = ctx.t("common.semicolon").join(names[row["subject"]] for row in listed)
+    named = ctx.t("common.semicolon").join(_in_words(ctx, row, names) for row in listed)
     named_row = (lost or mine)[0]  # the costliest whose loss is significant, if there is one
-    fields = {"all": len(mine), "spare": len(spare), "lost": len(lost), "name": names[named_row["subject"]]}
+    fields = {
+        "all": len(mine),
+        "spare": len(spare),
+        "lost": len(lost),
+        "name": _in_words(ctx, named_row, names),
+    }
     fields |= {"how": _how(ctx, mine[0]["how"]), "chance": f"{BY_CHANCE * len(mine):.1f}"}
     key = f"find_{part}" if lost else f"find_{part}_none"
     text = ctx.t(f"study.{key}", **fields, **percents(named_row))
     return text + (ctx.t("study.find_spare", names=named) if named else "")
+
+
+def _in_words(ctx: Context, row: dict[str, Any], names: dict[str, str]) -> str:
+    """A head or a kernel as a sentence names it; other parts by their title."""
+    if row["stage"] is None or (row["part"] == "head" and row["block"] is None):
+        return names[row["subject"]]
+    if row["part"] == "kernel":
+        size = size_text(CEL_KERNELS[row["stage"]][row["index"]])
+        return ctx.t("study.said_kernel", size=size, stage=row["stage"] + 1)
+    return ctx.t("study.said_head", n=row["index"] + 1, stage=row["stage"] + 1, block=row["block"] + 1)
 
 
 def percents(row: dict[str, Any], sign: str = "+") -> dict[str, str]:
