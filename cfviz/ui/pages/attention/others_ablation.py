@@ -168,7 +168,7 @@ def _ranking(
     titles = [part_name(every[i], ctx.lang) for i in order]
     fields = {
         "n": len(every), "best": titles[0], "turned": int((winners != first).sum()),
-        "label": short_name(names[first]),
+        "label": short_name(names[first]), "shown": len(order),
     }  # fmt: skip
     rows = [
         (one.to_url(), float(d), float(m), float(p), names[w])

@@ -291,6 +291,7 @@ def show_ranks(experiment: Experiment, ranking: Ranking | None) -> None:
         "n": len(ranking.parts),
         "seconds": f"{ranking.seconds:.1f}",
         "turned": int((ranking.winners != first).sum()),
+        "shown": len(order),
     }
     chances = softmax(ranking.logits)[:, experiment.target]
     rows = [
