@@ -15,7 +15,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -36,7 +36,9 @@ NO_BREAK = "\u00a0"
 _UNITS = r"(?:%|px|ms|s|bits?|points?|[kMG]B|MP|像素|個?百分點|位元|毫秒|秒)(?![A-Za-z])"
 TORN = re.compile(rf"(?<=[0-9}}]) (?={_UNITS})|(?<=[0-9}}]) (?=[×x] [0-9{{])|(?<=[0-9}}] [×x]) (?=[0-9{{])")
 HAN = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"  # with full-width punctuation
-APART = re.compile(rf"(?<={HAN}) (?={HAN})")
+GAP = "\0"  # for a space of the text beside a field
+BESIDE = re.compile(rf"(?<={HAN}) (?={{)|(?<=}}) (?={HAN})")
+APART = re.compile(rf"(?<={HAN}){GAP}(?={HAN})")
 
 Translator = Callable[..., str]
 
@@ -60,7 +62,7 @@ def translator(lang: str) -> Translator:
         text = lookup(lang, key) or lookup("en", key)
         if text is None:
             return key
-        return unbroken(closed(text.format(**fields))) if fields else text
+        return unbroken(filled(text, fields)) if fields else text
 
     return t
 
@@ -108,9 +110,9 @@ def unbroken(text: str) -> str:
     return TORN.sub(NO_BREAK, text)
 
 
-def closed(text: str) -> str:
-    """Take away spaces between Chinese characters: those around a field stand there for Latin letters."""
-    return APART.sub("", text)
+def filled(text: str, fields: Mapping[str, object]) -> str:
+    """Fill in a text: the spaces around a field are for Latin letters, Chinese ones take them away."""
+    return APART.sub("", BESIDE.sub(GAP, text).format(**fields)).replace(GAP, " ")
 
 
 def quantity(number: object, unit: str) -> str:

@@ -244,6 +244,7 @@ def test_no_space_stays_between_chinese_characters() -> None:
     assert "以 imagenet-1k 做的" in translator("zh-Hant")(
         "common.trained_short", data="imagenet-1k", passes=""
     )
+    assert "以我的 照片做的" in translator("zh-Hant")("common.trained_short", data="我的 照片", passes="")
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
