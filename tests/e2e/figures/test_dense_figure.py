@@ -196,7 +196,7 @@ def test_all_that_is_said_of_a_segmentation_follows_the_stages_in_use_or_says_wh
     expect(page.locator(".dn-effects b")).to_have_text(["dog", "ground"])
     expect(page.locator(".dn-where")).to_have_text(words["of_region_all"].format(name="dog"))
     with page.expect_download() as saved:
-        page.get_by_role("button", name="JSON", exact=True).click()
+        page.get_by_role("button", name="Data (JSON)").click()
     told = json.loads(Path(saved.value.path()).read_text())
     assert told["found"] == [{"class": 0, "name": "ground", "share": 1}]
 
@@ -220,12 +220,12 @@ def test_the_figure_is_saved_as_picture_vector_and_numbers(
     figure: Callable[..., Any], tmp_path: Path
 ) -> None:
     page = figure(detected(), reason("box.1", 1), box=1, held=1)
-    for name, begins in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("JSON", b"{")):
+    for name, begins in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("Data (JSON)", b"{")):
         with page.expect_download() as saved:
             page.get_by_role("button", name=name, exact=True).click()
         data = Path(saved.value.path()).read_bytes()
         assert data.startswith(begins)
-        if name == "JSON":
+        if name == "Data (JSON)":
             told = json.loads(data)
             assert [one["score"] for one in told["found"]] == pytest.approx(SCORES)
             assert told["why"]["logit"] == 2.5
