@@ -267,6 +267,7 @@ def trace(
     photo: Photo,
     watch: tuple[str, ...] = (),
     net: CrossFormer | None = None,
+    wide: bool = True,
 ) -> Trace:
     """The trace of a photo under these settings, computed once and shared.
 
@@ -276,9 +277,10 @@ def trace(
         photo: The opened photo.
         watch: Points to keep besides the logits; the trace may hold more, see `widened`.
         net: The model of these settings, for a thread without a session to look it up in.
+        wide: Whether other pages show this photo, too, so that their points are kept as well.
     """
     net = models.model(settings) if net is None else net
-    kept = tuple(sorted(set(widened(settings, net, watch))))
+    kept = tuple(sorted(set(widened(settings, net, watch) if wide else watch)))
     key = (keys.on_photo(settings, net, photo), photo.name, kept)
 
     def compute() -> Trace:

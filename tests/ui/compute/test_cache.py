@@ -100,6 +100,8 @@ def test_one_forward_serves_all_pages(tiny_model) -> None:
     photo = load_image(sample("cat").path)
     got = [cache.trace(settings, photo, watch, net=net) for watch in (pooled, outputs, EMBEDDING, WATCH)]
     assert len({id(trace) for trace in got}) == 1
+    painted = cache.trace(settings, photo.brushed("mean-rect-100.100-900.500"), outputs, net=net, wide=False)
+    assert set(painted.arrays) == {*outputs, "logits"}, "a photo that is shown once keeps what is shown"
     alone = inspect(photo, net, 64, outputs)
     assert all((got[0][point] == alone[point]).all() for point in (*outputs, "logits"))
 

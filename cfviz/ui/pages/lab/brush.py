@@ -32,7 +32,9 @@ def show_brush(experiment: Experiment) -> None:
     ctx = experiment.ctx
     strokes = _strokes_from_link(experiment)
     before = experiment.before
-    after = cache.trace(ctx.settings, ctx.photo.brushed(strokes), experiment.watch, net=experiment.model)
+    after = cache.trace(
+        ctx.settings, ctx.photo.brushed(strokes), experiment.watch, net=experiment.model, wide=not strokes
+    )  # a painted photo is shown nowhere else
 
     def commit() -> None:
         if to := committed(NAME, forms.BRUSH):
