@@ -39,10 +39,13 @@ def add(commands: Any) -> None:
 
 def _predict(args: argparse.Namespace) -> int:
     from cfviz.data.images import load_image  # deferred, with the rest: PyTorch
+    from cfviz.models.weights.errors import CheckpointError
     from cfviz.run import class_names, frame_of, inspect, name_of
 
     check_operations(args)
     model, size = open_any(args)
+    if model.num_classes == 0:
+        raise CheckpointError("no_classes", source=model.provenance.source)
     names, t = class_names(model, args.lang), translator(args.lang)
     results: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
