@@ -246,8 +246,8 @@ class Sweeper:
     `.streamlit/config.toml` turns that off. Memory is freed at the next sweep at the latest.
     """
 
-    def __init__(self, every: float = SWEEP) -> None:
-        self.every = every
+    def __init__(self, every: float = SWEEP, collect: Callable[[], object] = gc.collect) -> None:
+        self.every, self.collect = every, collect
         self._due = threading.Lock()
 
     def schedule(self) -> None:
@@ -259,7 +259,7 @@ class Sweeper:
 
     def _sweep(self) -> None:
         self._due.release()
-        gc.collect()
+        self.collect()
 
 
 def trace(

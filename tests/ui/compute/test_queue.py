@@ -393,10 +393,9 @@ def test_the_log_says_what_was_computed_and_counts_nothing_twice(caplog: pytest.
 
 
 @pytest.mark.slow
-def test_garbage_is_collected_once_for_many_reruns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_garbage_is_collected_once_for_many_reruns() -> None:
     swept = threading.Semaphore(0)
-    monkeypatch.setattr(cache.gc, "collect", lambda *_: swept.release() or 0)
-    sweeper = cache.Sweeper(every=0.2)
+    sweeper = cache.Sweeper(every=0.2, collect=swept.release)
     for _ in range(50):
         sweeper.schedule()
     assert swept.acquire(timeout=SOON)
