@@ -297,10 +297,11 @@ def test_a_page_fits_a_phone_and_axe_finds_nothing_serious(visit: Visitor, lang:
         page = visit(pages.address(name, lang), width=390, has_touch=True, **look)
         page.wait_for_load_state("networkidle")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
-        page.set_viewport_size({"width": 1440, "height": 900})
         page.goto(f"{visit.base}/{pages.address(name, lang)}?open=all")
         page.locator(".figure[data-drawn]").first.wait_for()
         page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, f"{name}, all open"
+        page.set_viewport_size({"width": 1440, "height": 900})
         if (page.locator("#theme").get_attribute("aria-pressed") == "true") != (theme == "dark"):
             page.locator("#theme").click()
         page.wait_for_timeout(200)

@@ -97,8 +97,9 @@ export class Lattice {
 /** Two canvases: the lower one stays, the upper one follows the pointer. */
 export class Board {
   constructor(label, { point, press }) {
-    this.base = new CanvasPen(el("canvas"));
-    this.over = new CanvasPen(el("canvas.over"));
+    // as narrow as can be until they are drawn: a canvas is 300 pixels wide by itself
+    this.base = new CanvasPen(el("canvas", { width: 0 }));
+    this.over = new CanvasPen(el("canvas.over", { width: 0 }));
     this.box = el(
       "div.map",
       { tabindex: 0, role: "application", "aria-label": label },
