@@ -278,7 +278,8 @@ def _shown(step: Step, scene: Scene, question: Question, open: bool) -> dict[str
     if step.figure == "scene":
         subject, _ = scene.segmented(step.state["scene"])
         packed = _scene_message(step.state["scene"], quiz["views"])
-        quiz["classes"] = [one | {"name": subject.names[one["index"]]} for one in packed.header["classes"]]
+        classes = packed.header["classes"]
+        quiz["classes"] = [one | dense.named(subject.names[one["index"]]) for one in classes]
     return {"to": asked.to, "quiz": quiz, "by": asked.by, "go": sandbox(step, scene, open)}
 
 

@@ -513,6 +513,9 @@ def test_the_page_fits_and_every_figure_can_be_downloaded(
             downloaded(window, section.get_by_role("button", name=kind, exact=True)).save_as(saved)
             assert saved.read_bytes().startswith(start)
         assert len(saved.read_bytes().splitlines()) > 4
+    window.set_viewport_size({"width": 390, "height": 844})  # figures out of sight were drawn for more
+    wide = "document.querySelector('[data-testid=stMain]').scrollWidth"
+    soon(window, lambda: window.evaluate(wide) <= 390, True)
 
 
 @pytest.fixture

@@ -196,7 +196,7 @@ def pack(
         "input": {"h": h, "w": w, "H": H, "W": W},
         "photo": arrays.picture(answer.photo),
         "classes": [
-            {"index": k, "name": answer.names[k], "short": short_name(answer.names[k]), "colour": colour}
+            {"index": k, **named(answer.names[k]), "colour": colour}
             for k, colour in class_colours(there, answer.ground).items()
         ],
         "ground": answer.ground,
@@ -234,6 +234,11 @@ def present(answer: Answer) -> list[int]:
     if answer.truth is not None:
         order += [int(k) for k in answer.truth.labels]
     return list(dict.fromkeys(order))
+
+
+def named(name: str) -> dict[str, str]:
+    """A class's name in a message, whole and short."""
+    return {"name": name, "short": short_name(name)}
 
 
 def class_colours(classes: Sequence[int], ground: int | None = None) -> dict[int, str]:

@@ -345,9 +345,20 @@ class App {
   /** Lay all figures out anew: those in sight at once, the others when they come into sight. */
   layOut() {
     if (!this.root.isConnected || !this.theme) return;
+    if (this.width !== this.root.clientWidth) this.narrow();
     this.width = this.root.clientWidth;
     this.stale = new Set(this.figures);
     this.requestDraw();
+  }
+
+  /** Take the width of maps out of sight away until they are drawn anew: they would keep the page as wide. */
+  narrow() {
+    const away = this.figures.filter((figure) => !this.seen.has(figure));
+    const maps = away.flatMap(({ plate }) => [...plate.root.querySelectorAll(".map canvas")]);
+    for (const map of maps) {
+      map.width = 0;
+      map.style.width = "0";
+    }
   }
 
   /** Draw a figure now: its code and files may be asked for before the frame that would draw it. */
