@@ -25,7 +25,7 @@ from cfviz import point_names
 from cfviz.data import answers
 from cfviz.data.brush import to_url
 from cfviz.data.images import Photo, Prepared, load_image, prepare
-from cfviz.data.labels import DATASETS, folder_label, labels, wordnet_id, wordnet_ids
+from cfviz.data.labels import DATASETS, folder_label, labels, numbered, wordnet_id, wordnet_ids
 from cfviz.data.samples import recognised
 from cfviz.framing import CENTRE, KEEP, STEP, Centre, Frame, Size, as_size, frame
 from cfviz.geometry import Lda
@@ -456,7 +456,7 @@ def class_names(model: CrossFormer, lang: str = "en", known: Provenance | None =
     names = labels(known.dataset, lang) if known.dataset in DATASETS else []  # a file may name any data set
     if len(names) == count:
         return names
-    numbers = _numbers(count, lang)
+    numbers = numbered(count, lang)
     if count != 1000 or known.dataset is not None:
         return numbers
     left, right = {"en": (" (", "?)"), "zh-Hant": ("（", "？）")}[lang]
@@ -477,13 +477,7 @@ def dense_class_names(model: DenseModel, lang: str = "en") -> list[str]:
     names = labels(known.dataset, lang) if known.dataset in CLASSES else []
     if len(names) == model.num_classes:
         return names
-    return named(known.classes) if known.classes else _numbers(model.num_classes, lang)
-
-
-def _numbers(count: int, lang: str) -> list[str]:
-    """Names of classes of which nothing is known; their number alone does not tell the data set."""
-    word = {"en": "class", "zh-Hant": "類別"}[lang]
-    return [f"{word} {index}" for index in range(count)]
+    return named(known.classes) if known.classes else numbered(model.num_classes, lang)
 
 
 def on_scenes(model: DenseModel) -> bool:

@@ -70,9 +70,14 @@ def labels(source: object, lang: str = "en") -> list[str]:
         return [*_labels("imagenette20", lang), GROUND[LANGUAGES.index(lang)]]
     dataset = dataset_of(source)
     if isinstance(dataset, int):
-        word = "class" if lang == "en" else "類別"
-        return [f"{word} {index}" for index in range(dataset)]
+        return numbered(dataset, lang)
     return list(_labels(dataset, lang))
+
+
+def numbered(count: int, lang: str = "en") -> list[str]:
+    """Names of classes of which nothing is known; their number alone does not tell the data set."""
+    word = "class" if lang == "en" else "類別"
+    return [f"{word} {index}" for index in range(count)]
 
 
 def coco_ids() -> list[int]:

@@ -45,6 +45,7 @@ from cfviz.models.inputs import check_eval
 from cfviz.models.probes.embedding import points
 from cfviz.models.room import KEPT as ROOM
 from cfviz.models.room import attention_weights
+from cfviz.provenance import Provenance
 from cfviz.run import inspect, load, name_of
 from cfviz.training.folder import PhotoFolder, account, identity, shown
 from cfviz.words import figure_words, quantity, together, translator, unbroken
@@ -128,8 +129,7 @@ class Survey(Cell):
 
     def is_of(self, model: CrossFormer) -> bool:
         """Whether this shows what the model does: the same variant, weights and groups."""
-        here = {"model": name_of(model), "weights": weights_id(model), **model.group_settings}
-        return here.items() <= self.about.items()
+        return _shown_of(model).items() <= self.about.items()
 
     def strongest(self, stage: int, kernel: int, channel: int) -> list[Patch]:
         """The photos in which a channel of a CEL responds most strongly, strongest first.
@@ -286,14 +286,19 @@ def look_into(
     return Survey(
         (name,), (_jpeg(trace.crop),),
         {
-            "model": trace.model, "sha256": trace.weights.sha256, "source": trace.weights.source,
-            "weights": weights_id(model), "size": list(trace.size), "mode": mode, **model.group_settings,
+            **_shown_of(model, trace.weights), "sha256": trace.weights.sha256,
+            "source": trace.weights.source, "size": list(trace.size), "mode": mode,
         },
         {"files": 1, "used": 1, "not_chosen": 0, "skipped": {}},
         np.stack([summed_over_squares(one, CELL) for one in stage_fields(model, seen)]),
         offsets, kinds, {at: _peaks(trace[point]) for at, point in kernels.items()},
         {s: trace[outputs[s]][None].astype(np.float16) for s in keep},
     )  # fmt: skip
+
+
+def _shown_of(model: CrossFormer, told: Provenance | None = None) -> dict[str, Any]:
+    """What must be the same in all that is put together: the variant, its weights and groups."""
+    return {"model": name_of(model), "weights": weights_id(model, told), **model.group_settings}
 
 
 def _jpeg(picture: Image.Image) -> bytes:
@@ -418,10 +423,8 @@ def survey(
     keep = stages_to_keep(net, size, count)
     kept = None
     if run is not None:
-        about = {"model": name_of(net), "weights": weights_id(net), "size": list(as_pair(size)), "mode": mode}
-        kept = _kept_for(
-            Path(run), {"photos": identity(photos, chosen, times=True), **about, **net.group_settings}
-        )
+        these = {"photos": identity(photos, chosen, times=True), "size": list(as_pair(size)), "mode": mode}
+        kept = _kept_for(Path(run), _shown_of(net) | these)
     parts, bad = list[Survey](), list[int]()
     for first in range(0, count, PART):
         mine = chosen[first : first + PART]

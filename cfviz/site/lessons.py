@@ -279,7 +279,7 @@ def _shown(step: Step, scene: Scene, question: Question, open: bool) -> dict[str
         subject, _ = scene.segmented(step.state["scene"])
         packed = _scene_message(step.state["scene"], quiz["views"])
         classes = packed.header["classes"]
-        quiz["classes"] = [one | dense.named(subject.names[one["index"]]) for one in classes]
+        quiz["classes"] = [one | dense.both_names(subject.names[one["index"]]) for one in classes]
     return {"to": asked.to, "quiz": quiz, "by": asked.by, "go": sandbox(step, scene, open)}
 
 

@@ -34,6 +34,7 @@ from cfviz.ui.session.state import Settings
 from cfviz.web import GROUPING, WEB
 from cfviz.words import figure_words, translator
 from tests.conftest import quiet, soon
+from tests.e2e.test_every_page import wide
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTICLE = {  # the two prints of the article
@@ -514,8 +515,7 @@ def test_the_page_fits_and_every_figure_can_be_downloaded(
             assert saved.read_bytes().startswith(start)
         assert len(saved.read_bytes().splitlines()) > 4
     window.set_viewport_size({"width": 390, "height": 844})  # figures out of sight were drawn for more
-    wide = "document.querySelector('[data-testid=stMain]').scrollWidth"
-    soon(window, lambda: window.evaluate(wide) <= 390, True)
+    soon(window, lambda: wide(window) <= 390, True)
 
 
 @pytest.fixture

@@ -196,7 +196,7 @@ def pack(
         "input": {"h": h, "w": w, "H": H, "W": W},
         "photo": arrays.picture(answer.photo),
         "classes": [
-            {"index": k, **named(answer.names[k]), "colour": colour}
+            {"index": k, **both_names(answer.names[k]), "colour": colour}
             for k, colour in class_colours(there, answer.ground).items()
         ],
         "ground": answer.ground,
@@ -236,7 +236,7 @@ def present(answer: Answer) -> list[int]:
     return list(dict.fromkeys(order))
 
 
-def named(name: str) -> dict[str, str]:
+def both_names(name: str) -> dict[str, str]:
     """A class's name in a message, whole and short."""
     return {"name": name, "short": short_name(name)}
 

@@ -81,13 +81,17 @@ def recorded(model: Any) -> Provenance:
     return model.provenance if told is None else told
 
 
-def weights_id(model: Any) -> str:
+def weights_id(model: Any, told: Provenance | None = None) -> str:
     """Return what tells a model's weights from all others, for what is computed from them and kept.
 
     It is the SHA-256 of their file; of random or changed weights, a checksum of the numbers.
+
+    Args:
+        model: A `WithProvenance`.
+        told: Its origin, where that has been asked for already: the answer takes as long as a forward.
     """
-    known: str | None = model.provenance.sha256
-    return known or f"checksum {hashlib.sha256(repr(_checksums(model)).encode()).hexdigest()}"
+    known = (told or model.provenance).sha256
+    return known or f"checksum {hashlib.sha256(repr(model._checked()[1]).encode()).hexdigest()}"
 
 
 def with_new_head(told: Provenance, num_classes: int) -> Provenance:

@@ -55,9 +55,7 @@ def export(run: str | Path, out: str | Path) -> Path:
         "classes": labels(variant.dataset),
         "trained": done.sentence(),
         "training": done.as_json(),
-        "group_size": list(model.backbone.group_size),
-        "interval": list(model.backbone.interval),
-        "lda": model.backbone.lda,
+        **model.backbone.group_settings,
         "trained_group": list(backbone.trained_group or ()),
     }
     # counters are not needed, and float16 would round them

@@ -345,7 +345,6 @@ class App {
   /** Lay all figures out anew: those in sight at once, the others when they come into sight. */
   layOut() {
     if (!this.root.isConnected || !this.theme) return;
-    if (this.width !== this.root.clientWidth) this.narrow();
     this.width = this.root.clientWidth;
     this.stale = new Set(this.figures);
     this.requestDraw();
@@ -372,6 +371,9 @@ class App {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
       if (!this.root.isConnected) return;
+      // here: what is in sight may have changed since the figures were to be laid out anew
+      if (this.drawnWidth !== this.width) this.narrow();
+      this.drawnWidth = this.width;
       for (const figure of this.seen) {
         if (!figure.plate.open) continue;
         if (this.stale.delete(figure)) figure.layOut();
