@@ -46,7 +46,7 @@ st.write(f"{n} is the number chosen. " * 20)
 # Path of each page -> selector of its figure's root; a figure marks itself when it is ready.
 PAGES = {
     "": ".whole .stage",
-    "predict": ".js-plotly-plot .main-svg",
+    "predict": ".cf-top",
     "grouping": ".cf.gr canvas",
     "attention": ".cf[data-ready]",
     "embedding": ".cf.em[data-ready]",

@@ -34,7 +34,7 @@ TITLE, FIGURE, CHANGE, LARGE = 1.0, 2.0, 0.4, 1.5  # seconds
 FIGURES = {
     "": ".whole .stage",
     "learn": ".cf[data-ready]",
-    "predict": ".js-plotly-plot .main-svg",
+    "predict": ".cf-top",
     "grouping": ".gr canvas",
     "attention": ".cf[data-ready]",
     "embedding": ".em[data-ready]",

@@ -104,20 +104,45 @@ def inspect(
     ours = cast(CrossFormer, model)
     photo = image if isinstance(image, Photo) else load_image(image)
     net = load(model, device, dtype or "float32") if isinstance(model, str) else placed(ours, device, dtype)
+    seen = prepare(photo, net.img_size if size is None else size, mode, centre=centre)
+    return inspect_prepared(photo, seen, net, wanted, centre, lda)
+
+
+def inspect_prepared(
+    photo: Photo,
+    seen: Prepared,
+    net: CrossFormer,
+    watch: Sequence[str] = (),
+    centre: Centre = CENTRE,
+    lda: Lda | None = None,
+) -> Trace:
+    """Classify a photo that is prepared already; see `inspect`.
+
+    Args:
+        photo: The photo.
+        seen: The photo as `prepare` made it for this model.
+        net: The model, where and in the number format in which it is to run.
+        watch: Points to keep.
+        centre: What `prepare` was told.
+        lda: Form of long distance attention for this photo; None keeps the model's own.
+
+    Raises:
+        ValueError: If the model takes no colour photos, or has no classifier and nothing is watched.
+    """
     if net.in_chans != 3:
         raise CheckpointError("channels", source=net.provenance.source, channels=net.in_chans)
-    if net.num_classes == 0 and not wanted:
+    if net.num_classes == 0 and not watch:
         raise CheckpointError("no_classes", source=net.provenance.source)
-    seen = prepare(photo, net.img_size if size is None else size, mode, centre=centre)
     height, width = seen.tensor.shape[-2:]
-    net, arrays, seconds = _forward(net, seen.tensor, wanted, lda)
+    net, arrays, seconds = _forward(net, seen.tensor, watch, lda)
     with _in_groups(net, lda):
         groupings = tuple(tuple(stage) for stage in net.groupings(height, width))
     groups: dict[str, Any] = {"group_size": net.group_size, "interval": net.interval, "lda": lda or net.lda}
     groups |= {"cooled": tuple(cooled)} if (cooled := cooled_blocks(net)) else {}
     return _traced(
         net, net.provenance, photo, seen,
-        arrays=arrays, seconds=seconds, groupings=groupings, settings=_framing(photo, mode, centre) | groups,
+        arrays=arrays, seconds=seconds, groupings=groupings,
+        settings=_framing(photo, seen.mode, centre) | groups,
     )  # fmt: skip
 
 

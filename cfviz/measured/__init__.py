@@ -121,7 +121,8 @@ def stage_pictures(trace: Trace, depths: Sequence[int]) -> tuple[str, ...]:
     maps = [trace[point] for point in point_names.stage_outputs(depths)]
     assert trace.crop is not None
     uris = [data_uri(Image.fromarray(feature_colours(array))) for array in maps]
-    return (*uris, data_uri(trace.crop, "WEBP", lossless=True))
+    crop = data_uri(trace.crop, "WEBP", lossless=True, method=0)  # 2 ms; by default 40, and a tenth smaller
+    return (*uris, crop)
 
 
 def cel(layer: Layer, tokens: np.ndarray) -> Cel:

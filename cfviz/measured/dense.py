@@ -89,7 +89,7 @@ class DenseSubject:
         """How each block cuts its map."""
         return self.model.backbone.groupings(*self.input)
 
-    @property
+    @cached_property
     def seen_pixels(self) -> Image.Image:
         """The pixels of the input that are photo."""
         height, width = self.fitted.size

@@ -10,7 +10,7 @@ import streamlit as st
 
 from cfviz.data.decode import Photo
 from cfviz.data.header import ImageError
-from cfviz.data.images import Prepared, prepare
+from cfviz.data.images import Prepared
 from cfviz.figures.theme import Theme
 from cfviz.framing import Size, size_text
 from cfviz.models.crossformer import CrossFormer, recorded
@@ -112,9 +112,8 @@ class Context:
 
     @property
     def prepared(self) -> Prepared:
-        """The chosen photo as the model gets it."""
-        s = self.settings
-        return prepare(self.photo, s.size, s.mode, centre=s.centre)
+        """The chosen photo as the model gets it, shared: it must not be modified."""
+        return cache.prepared(self.settings, self.photo)
 
     def trace(self, *watch: str, size: Size | None = None) -> Trace:
         """The prediction on the chosen photo and the watched points, computed once and shared.

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import copy
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cfviz.data import images
 from cfviz.data.labels import labels
-from cfviz.models.crossformer import origin
+from cfviz.models.crossformer import CrossFormer, origin
 from cfviz.provenance import Provenance
-from cfviz.ui.compute import background, models
+from cfviz.ui.compute import background, cache, models
+from cfviz.ui.pages.lab import experiment
 from cfviz.ui.session.plain import plain
 from cfviz.ui.shell import frame
 from cfviz.words import unbroken
@@ -31,6 +35,29 @@ def run(page: str, **query: str) -> AppTest:
         for name, value in query.items():
             app.query_params[name] = value
     return app.run()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "photo", "forwards"),
+    [("home", "coffee", 1), ("attention", "astronaut", 1), ("lab", "jaguars", 1), ("compare", "horses", 2)],
+)
+def test_another_photo_is_fitted_once_and_a_model_sees_it_once(
+    page: str, photo: str, forwards: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "in_pieces", lambda *_: None)  # the lab's parts are measured beside it
+    app = run(page, size="96", photo="cat")
+    seen = Counter[str]()
+
+    def count(name: str, made: Any) -> Callable[..., Any]:
+        return lambda *args, **more: (seen.update([name]), made(*args, **more))[1]
+
+    monkeypatch.setattr(cache, "prepare", count("fitted", cache.prepare))
+    monkeypatch.setattr(images, "create_transform", count("any fitted", images.create_transform))
+    monkeypatch.setattr(CrossFormer, "forward", count("forwards", CrossFormer.forward))
+    app.selectbox(key="w.photo").select(photo).run()
+    assert not app.exception
+    assert seen == {"fitted": 1, "any fitted": 1, "forwards": forwards}
 
 
 def first(values: list[str] | str) -> str:

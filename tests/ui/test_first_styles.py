@@ -43,11 +43,11 @@ def test_a_page_gets_the_styles_and_its_new_length() -> None:
     assert b"accept-encoding" not in asked, "a compressed page could not be written into"
 
 
-def test_a_page_that_begins_with_a_chart_asks_for_its_code_at_once() -> None:
-    """Its first figure waited for the page's run, and only then for 4 MB of code."""
+def test_what_the_first_figure_of_a_page_is_drawn_with_is_asked_for_at_once() -> None:
+    """It waited for the page's run, and only then for its code."""
     told = [(b"content-type", b"text/html")]
-    assert b"/PlotlyChart." in answer(told, path="/app/predict")[1]
-    assert b"/PlotlyChart." not in answer(told, path="/attention")[1]
+    assert b"/ImageList." in answer(told, path="/app/predict")[1]
+    assert b"/ImageList." not in answer(told, path="/attention")[1]
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,12 @@ def feature_colours(features: np.ndarray) -> np.ndarray:
     H, W, C = features.shape
     x = features.reshape(H * W, C).astype(np.float64)
     x = x - x.mean(0)
-    _, vectors = np.linalg.eigh(x.T @ x)
-    parts = x @ vectors[:, ::-1][:, :3]  # H*W, 3
+    if H * W < C:  # the same components from the smaller of the two products
+        squares, vectors = np.linalg.eigh(x @ x.T)
+        parts = (vectors * np.sqrt(squares.clip(0)))[:, ::-1][:, :3]  # H*W, 3
+    else:
+        _, vectors = np.linalg.eigh(x.T @ x)
+        parts = x @ vectors[:, ::-1][:, :3]  # H*W, 3
     if parts.shape[1] < 3:
         parts = np.pad(parts, ((0, 0), (0, 3 - parts.shape[1])))
     parts = parts * np.where((parts**3).mean(0) < 0, -1.0, 1.0)

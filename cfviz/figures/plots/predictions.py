@@ -1,4 +1,4 @@
-"""Predictions as figures: the top classes, and how they change with the input size."""
+"""Predictions as figures: how they change with the input size."""
 
 from __future__ import annotations
 
@@ -10,63 +10,10 @@ import plotly.graph_objects as go
 from cfviz.figures.figure_cache import cached_figure
 from cfviz.figures.theme import WHOLE, Theme
 from cfviz.framing import Size, size_text
-from cfviz.words import percent, quantity, short_name
+from cfviz.words import quantity, short_name
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross")
-
-
-@cached_figure
-def top_bars(names: Sequence[str], probs: Sequence[float], theme: Theme) -> go.Figure:
-    """The top classes as bars from 0 to 100 %, the first in ink and the others faint.
-
-    Args:
-        names: Class names, most probable first.
-        probs: Probabilities of the classes, 0 to 1.
-        theme: Colours.
-    """
-    rows = list(range(len(names)))
-    texts = [f"{percent(p)} " for p in probs]
-    fig = go.Figure(
-        go.Bar(
-            x=[100 * p for p in probs],
-            y=rows,
-            orientation="h",
-            marker={"color": [theme.ink, *[theme.faint] * (len(rows) - 1)], "cornerradius": 3},
-            text=texts,
-            textposition=["inside" if p > 0.82 else "outside" for p in probs],
-            insidetextfont={"color": theme.paper},
-            outsidetextfont={"color": theme.ink},
-            cliponaxis=False,
-            customdata=list(names),
-            hovertemplate="%{customdata}: " + quantity("%{x:.2f}", "%") + "<extra></extra>",
-            width=0.62,
-        )
-    )
-    ticks = [f"<b>{short_name(name)}</b>" if row == 0 else short_name(name) for row, name in enumerate(names)]
-    theme.lay_out(
-        fig,
-        height=48 * len(rows) + 40,
-        showlegend=False,
-        margin={"l": 8, "r": 16, "t": 4, "b": 4},
-        xaxis={
-            "range": [0, 100],
-            **WHOLE,
-            "showgrid": True,
-            "fixedrange": True,
-        },
-        yaxis={
-            "tickvals": rows,
-            "ticktext": ticks,
-            "autorange": "reversed",
-            "tickfont": {"color": theme.ink, "size": 15},
-            "ticklabelstandoff": 8,
-            "showgrid": False,
-            "zeroline": False,
-            "fixedrange": True,
-        },
-    )
-    return fig
 
 
 @cached_figure

@@ -18,10 +18,11 @@ from cachetools import LRUCache
 
 from cfviz import point_names
 from cfviz.data.decode import Photo
+from cfviz.data.images import Prepared, prepare
 from cfviz.hooks import points
 from cfviz.measured import quick
 from cfviz.models.crossformer import CrossFormer
-from cfviz.run import inspect, share_cores
+from cfviz.run import inspect_prepared, share_cores
 from cfviz.trace import Trace
 from cfviz.ui.session import pen, queue
 from cfviz.ui.session.budget import machine_memory
@@ -262,6 +263,20 @@ class Sweeper:
         self.collect()
 
 
+def prepared(settings: Settings, photo: Photo) -> Prepared:
+    """A photo as the model gets it under these settings, prepared once for all that a page shows of it.
+
+    It is shared: its tensor and its picture must not be modified.
+    """
+    return _prepared(photo.sha256, keys.framing(settings), photo, settings)
+
+
+@cached(8)
+def _prepared(sha256: str, framing: str, _photo: Photo, _settings: Settings) -> Prepared:
+    s = _settings
+    return prepare(_photo, s.size, s.mode, centre=s.centre)
+
+
 def trace(
     settings: Settings,
     photo: Photo,
@@ -285,8 +300,7 @@ def trace(
 
     def compute() -> Trace:
         share_cores()
-        s = settings
-        return inspect(photo, net, s.size, kept, dtype=s.dtype, mode=s.mode, centre=s.centre)
+        return inspect_prepared(photo, prepared(settings, photo), net, kept, settings.centre)
 
     return trace_cache().get(key, compute)
 

@@ -11,7 +11,7 @@ import numpy as np
 import streamlit as st
 
 from cfviz.figures import uris
-from cfviz.figures.plots.predictions import size_lines, top_bars
+from cfviz.figures.plots.predictions import size_lines
 from cfviz.framing import Size, as_pair, as_size, shape_of_photo, size_code, size_text
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache, models
@@ -20,7 +20,7 @@ from cfviz.ui.session import photos
 from cfviz.ui.session.plain import plain
 from cfviz.ui.session.state import Settings
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.answer import answer_help, answer_line, show_known
+from cfviz.ui.widgets.answer import answer_help, answer_line, show_bars, show_known
 from cfviz.ui.widgets.framing import show_crop, shown
 from cfviz.ui.widgets.photos import add_photos, photo_credit, photo_title
 from cfviz.ui.widgets.takeaway import take_away
@@ -70,8 +70,8 @@ def _show_answer(ctx: Context, trace: Trace) -> None:
     top = [(names[index], p) for index, _, p in trace.top(CLASSES)]
     fields = {"best": top[0][0], "p": percent(top[0][1]), "n": f"{len(names):,}"}
     chart.show_hint(ctx.t("predict.top_look_none" if trace.shown == () else "predict.top_look", **fields))
-    fig = top_bars([name for name, _ in top], [p for _, p in top], ctx.theme)
-    chart.show_chart(ctx, fig, "top", ctx.t("predict.top_alt", **fields))
+    likeliest = [name for name, _ in top], [p for _, p in top]
+    key = show_bars(ctx, *likeliest, "top", ctx.t("predict.top_alt", **fields))
     told = trace.shown == ()  # by the sentence above
     show_known(ctx, "" if told else answer_line(ctx, trace), names, help=answer_help(ctx, trace))
     st.page_link(
@@ -79,8 +79,7 @@ def _show_answer(ctx: Context, trace: Trace) -> None:
         query_params=ctx.settings.query() | {"open": "parts"}, help=ctx.t("predict.comes_from_help"),
     )  # fmt: skip
     rows = [(names[i], p) for i, _, p in trace.top(len(names))]
-    key = chart.chart_key(ctx, "top")
-    take_away(ctx, "top", code=_code(ctx), table=(("class", "probability"), rows), fig=fig, chart=key)
+    take_away(ctx, "top", code=_code(ctx), table=(("class", "probability"), rows), live=key)
 
 
 def facts(ctx: Context, trace: Trace) -> str:

@@ -28,7 +28,7 @@ EARLY = (  # of Streamlit's own scripts, those that every page needs; what it no
     "ButtonGroup", "WidgetLabel",
 )  # fmt: skip
 
-OWN = {"predict": ("PlotlyChart", "ImageList")}  # what the first figure of a page is drawn with
+OWN = {"predict": ("ImageList",)}  # what the first figure of a page is drawn with
 
 
 def _scripts(early: Sequence[str]) -> str:

@@ -10,9 +10,9 @@ import streamlit as st
 
 from cfviz import web
 from cfviz.data.decode import Photo
-from cfviz.data.images import original, prepare
+from cfviz.data.images import original
 from cfviz.figures.live import message
-from cfviz.ui.compute import keys
+from cfviz.ui.compute import cache, keys
 from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos, state
@@ -21,6 +21,7 @@ from cfviz.words import LANGUAGES, Translator
 
 NAME = "view"
 WITHOUT_PHOTO = ("grouping", "study")
+OWN_PHOTO = ("dense",)  # pages whose figures show another input than the classifier's
 TURNS = {"next": 1, "back": -1}
 WORDS = (
     "label", "input", "input_help", "full", "full_help", "leave", "keys", "slide", "back_slide", "next_slide",
@@ -97,7 +98,7 @@ def _language(lang: str, t: Translator) -> None:
 
 def show_original(ctx: Context) -> None:
     """Give the browser the part of the original photo that the input shows; the same bytes are sent once."""
-    if ctx.name in WITHOUT_PHOTO:
+    if ctx.name in WITHOUT_PHOTO + OWN_PHOTO:
         return
     with suppress(ValueError):  # the page itself says what is wrong with the photo or the size
         photo = photos.photo(ctx.settings.photo)
@@ -117,8 +118,7 @@ def send_original(data: bytes, key: str) -> None:
 
 @cached(64, 16 * 2**20)
 def _original(sha256: str, framing: str, _photo: Photo, _settings: state.Settings) -> bytes:
-    s = _settings
-    prepared = prepare(_photo, s.size, s.mode, centre=s.centre)
+    prepared = cache.prepared(_settings, _photo)
     return message.original(prepared.crop, original(_photo, prepared))
 
 

@@ -1,8 +1,9 @@
-"""Beside an answer: what the model can answer at all, and whether this answer can be right."""
+"""An answer as bars; beside it, what the model can answer at all, and whether this answer can be right."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 import streamlit as st
 
@@ -10,6 +11,7 @@ from cfviz.data import answers
 from cfviz.run import about_answer, calibration_of
 from cfviz.trace import Trace
 from cfviz.ui.context import Context
+from cfviz.words import percent, quantity, short_name
 
 
 def answer_line(ctx: Context, trace: Trace) -> str:
@@ -53,6 +55,39 @@ def show_known(
             st.caption(line, width="content", help=help)
         with st.popover(answers.list_title(ctx.t, names), type="tertiary", icon=":material/list:"):
             _listed(ctx, names, place)
+
+
+def show_bars(ctx: Context, names: Sequence[str], probs: Sequence[float], place: str, alt: str) -> str:
+    """The likeliest classes as bars from 0 to 100 %, the first in ink and the others faint.
+
+    They are HTML: the code that draws charts takes a browser half a second to load, which every reader who
+    opens a page with an answer would wait.
+
+    Args:
+        ctx: The page.
+        names: Names of the classes, the likeliest first.
+        probs: Their probabilities, from 0 to 1.
+        place: A name unique on the page.
+        alt: What the bars are, for readers who cannot see them.
+
+    Returns:
+        The key for `take_away(live=...)`.
+    """
+    key = f"bars.{ctx.name}.{place}"
+    with st.container(key=key):
+        st.html(bars_html(names, probs, alt))
+    return key
+
+
+def bars_html(names: Sequence[str], probs: Sequence[float], alt: str) -> str:
+    """The bars of `show_bars`."""
+    rows = "".join(
+        f'<li><span class="name">{escape(short_name(name))}</span>'
+        f'<span class="bar"><i style="width:{100 * p:.2f}%"></i></span>'
+        f'<span class="num" title="{quantity(f"{100 * p:.2f}", "%")}">{escape(percent(p))}</span></li>'
+        for name, p in zip(names, probs, strict=True)
+    )
+    return f'<ol class="cf-top" aria-label="{escape(alt)}">{rows}</ol>'
 
 
 def class_of_link(ctx: Context) -> int:

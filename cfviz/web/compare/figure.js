@@ -207,8 +207,10 @@ export class CompareFigure {
     if (!width) return;
     const { h, w } = this.header.input;
     const height = Math.min(...this.sides.map((side) => room(side.map, (560 * h) / w, this.legend)));
-    for (const side of this.sides)
-      side.layOut(Math.min(width, (height * w) / h), this.header.input, this.photo, this.theme, this.zoom);
+    const wide = Math.min(width, (height * w) / h);
+    this.sides.forEach((side, i) =>
+      side.layOut(wide, this.header.input, this.photo, this.theme, this.zoom, i ? this.sides[0] : null),
+    );
     this.requestDraw();
   }
 

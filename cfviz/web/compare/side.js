@@ -66,6 +66,7 @@ export class SideView {
     this.pick.addEventListener("change", () => onBlock(Number(this.pick.value)));
     this.note = el("p.note.cp-note");
     this.base = el("canvas");
+    this.bright = el("canvas"); // the photo at the size it is shown, never in sight: cells are copied from it
     this.over = el("canvas.over");
     this.map = el(
       "div.map.cp-map",
@@ -126,11 +127,12 @@ export class SideView {
    * Draw what does not follow the pointer, in a box `width` CSS pixels wide.
    *
    * @param shown how many times as large the photo is, and which shares are beyond the left and upper edge
+   * @param twin the other half, if it has drawn the same photo at the same size
    */
-  layOut(width, input, photo, theme, shown) {
+  layOut(width, input, photo, theme, shown, twin) {
     const ratio = Math.min(2, window.devicePixelRatio || 1);
     const size = [Math.round(width * ratio), Math.round((width * ratio * input.h) / input.w)];
-    for (const canvas of [this.base, this.over]) {
+    for (const canvas of [this.base, this.bright, this.over]) {
       [canvas.width, canvas.height] = size;
       canvas.style.width = `${size[0] / ratio}px`;
       canvas.style.height = `${size[1] / ratio}px`;
@@ -139,10 +141,13 @@ export class SideView {
     const corner = [Math.round(shown.left * whole[0]), Math.round(shown.top * whole[1])];
     Object.assign(this, { ratio, photo, whole, corner });
     Object.assign(this, { cell: whole[0] / this.layer.W, high: whole[1] / this.layer.H });
+    const bright = this.bright.getContext("2d");
+    bright.fillStyle = theme.panel;
+    bright.fillRect(0, 0, ...size);
+    if (twin) bright.drawImage(twin.bright, 0, 0);
+    else if (photo) drawPhoto(bright, photo, -corner[0], -corner[1], ...whole);
     const pen = this.base.getContext("2d");
-    pen.fillStyle = theme.panel;
-    pen.fillRect(0, 0, ...size);
-    if (photo) drawPhoto(pen, photo, -corner[0], -corner[1], ...whole);
+    pen.drawImage(this.bright, 0, 0);
     pen.fillStyle = VEIL;
     pen.fillRect(0, 0, ...size);
   }
@@ -166,21 +171,16 @@ export class SideView {
   /** Draw one frame: the keys in their colours, on a scale that ends at `top`. */
   paint({ look, probs }, top, tables, palette) {
     const { layer, cell, high } = this;
+    const [left, above] = this.corner;
     const pen = this.over.getContext("2d");
-    const [width, height] = this.whole;
-    pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.clearRect(0, 0, this.over.width, this.over.height);
-    pen.translate(-this.corner[0], -this.corner[1]);
     const tint = palette[layer.kind] ?? palette.other;
     const r = layer.reduction;
     look.keys.forEach((place, i) => {
-      const [x, y] = [(place % layer.W) * cell, Math.floor(place / layer.W) * high];
+      const [x, y] = [(place % layer.W) * cell - left, Math.floor(place / layer.W) * high - above];
       const box = [Math.floor(x), Math.floor(y), Math.ceil(r * cell), Math.ceil(r * high)];
       pen.globalAlpha = 1;
-      if (this.photo) {
-        const [sx, sy] = [this.photo.width / width, this.photo.height / height];
-        drawPhoto(pen, this.photo, box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy, ...box);
-      }
+      pen.drawImage(this.bright, ...box, ...box);
       const level = probs ? shade(probs[i], top) : 0;
       pen.globalAlpha = probs ? 0.78 ** (4 - level / 85) : 0.4;
       pen.fillStyle = probs ? tables.css[level] : tint;
@@ -202,10 +202,11 @@ export class SideView {
 
   ring(pen, { row, col }) {
     const { cell, high, ratio } = this;
+    const [left, above] = this.corner;
     pen.beginPath();
     pen.arc(
-      (col + 0.5) * cell,
-      (row + 0.5) * high,
+      (col + 0.5) * cell - left,
+      (row + 0.5) * high - above,
       Math.max(6 * ratio, Math.min(cell / 2, 11 * ratio)),
       0,
       2 * Math.PI,

@@ -86,3 +86,9 @@ def test_anatomy_describes_the_model() -> None:
 )
 def test_counts_have_three_significant_digits(count: float, text: str) -> None:
     assert readable(count) == text.replace(" ", NO_BREAK)
+
+
+def test_fewer_tokens_than_channels_give_the_same_colours() -> None:
+    features = np.random.default_rng(3).standard_normal((5, 6, 8)) * np.arange(1, 9)
+    wide = np.concatenate([features, np.zeros((5, 6, 40))], 2)
+    assert np.abs(feature_colours(features).astype(int) - feature_colours(wide).astype(int)).max() <= 1

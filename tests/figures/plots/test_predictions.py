@@ -5,19 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cfviz.figures.plots.predictions import size_lines, top_bars
-from cfviz.figures.theme import DARK, LIGHT
+from cfviz.figures.plots.predictions import size_lines
+from cfviz.figures.theme import DARK
 from cfviz.words import percent, quantity, short_name, unbroken
-
-
-def test_bars_are_as_long_as_their_probabilities() -> None:
-    fig = top_bars(["church", "castle"], [0.9, 0.05], LIGHT)
-    bar = fig.data[0]
-    assert list(bar.x) == [90, 5]
-    assert tuple(fig.layout.xaxis.range) == (0, 100), "the scale must not flatter a small probability"
-    assert list(fig.layout.xaxis.ticktext) == [quantity(n, "%") for n in (0, 25, 50, 75, 100)]
-    assert list(bar.marker.color) == [LIGHT.ink, LIGHT.faint]
-    assert list(fig.layout.yaxis.ticktext) == ["<b>church</b>", "castle"]
 
 
 def test_every_size_but_the_trained_one_is_hatched() -> None:

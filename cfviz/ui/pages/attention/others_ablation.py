@@ -9,7 +9,6 @@ import streamlit as st
 
 from cfviz.analysis.lab import answer_changes, by_magnitude
 from cfviz.figures.plots.lab import LIMIT, change_bars
-from cfviz.figures.plots.predictions import top_bars
 from cfviz.measured.others import part_name
 from cfviz.models.others.ablation import Part, effects, from_url, parts
 from cfviz.models.others.reading import layers_of
@@ -20,6 +19,7 @@ from cfviz.ui.compute.background import in_background
 from cfviz.ui.context import Context
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.answer import show_bars
 from cfviz.ui.widgets.request import requested
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import percent, short_name, signed
@@ -126,8 +126,8 @@ def _answers(
         with column:
             st.markdown(f"**{t(f'lab.{name}')}**")
             top = np.argsort(-probs, kind="stable")[:SHOWN]
-            fig = top_bars([names[i] for i in top], [float(probs[i]) for i in top], ctx.theme)
-            chart.show_chart(ctx, fig, f"others_{name}", t(f"lab.{name}_alt"))
+            shown = [names[i] for i in top], [float(probs[i]) for i in top]
+            show_bars(ctx, *shown, f"others_{name}", t(f"lab.{name}_alt"))
     columns = ("class", "probability_before", "probability_after", "logit_before", "logit_after")
     code = OFF_CODE.format(**code_fields(ctx, subject, here), off="_".join(off))
     rows = list(zip(names, was.tolist(), is_.tolist(), before.tolist(), after.tolist(), strict=True))

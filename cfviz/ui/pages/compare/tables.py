@@ -16,7 +16,6 @@ from cfviz.data.labels import labels
 from cfviz.data.samples import gallery
 from cfviz.figures.plots.attention_measures import over_photo
 from cfviz.figures.plots.compare import likeness
-from cfviz.figures.plots.predictions import top_bars
 from cfviz.framing import Size, size_text
 from cfviz.models.crossformer import recorded
 from cfviz.models.others.opening import OTHERS
@@ -31,7 +30,7 @@ from cfviz.ui.session import queue
 from cfviz.ui.session.photos import photo_code
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.answer import show_known
+from cfviz.ui.widgets.answer import show_bars, show_known
 from cfviz.ui.widgets.section import section
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_classes
@@ -191,11 +190,10 @@ def show_predictions(ctx: Context, pair: Pair) -> None:
             shown = shown_classes(pair.photo, recorded(side.model), len(classes))
             line = answers.sentence(ctx.t, classes, first, float(probs[first]), shown)
             show_known(ctx, line, classes, f"{n + 1}")
-            fig = top_bars([classes[i] for i in order], probs[order].tolist(), ctx.theme)
+            top = [classes[i] for i in order], probs[order].tolist()
+            key = show_bars(ctx, *top, f"top-{n + 1}", ctx.t("compare.top_alt", model=name))
             code = CODE_TOP.format(side=open_side_code(side, pair.size), **named)
-            chart.show_chart_with_downloads(
-                ctx, fig, f"top-{n + 1}", ctx.t("compare.top_alt", model=name), code
-            )
+            take_away(ctx, f"top-{n + 1}", code=code, live=key)
             st.caption(ctx.t("compare.classes", trained=side.trained_in(ctx.t)))
             rows += [(name, label, float(p)) for label, p in zip(classes, probs, strict=True)]
     if rows:

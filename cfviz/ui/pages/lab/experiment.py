@@ -252,8 +252,14 @@ def experiment_from_link(ctx: Context) -> Experiment:
 
 
 def _rankings(experiment: Experiment) -> dict[Any, Ranking]:
-    """The rankings measured so far for this photo and model, kept with the trace."""
-    return cache.cached_with_trace(experiment.ctx.trace(), "lab", dict)
+    """The rankings measured so far for this photo and model."""
+    return _places(experiment.key, experiment.photo.sha256)
+
+
+@cached(64)
+def _places(key: str, photo: str, *what: str) -> dict[Any, Any]:
+    """A place for what is measured little by little of a model on a photo; no forward is run for it."""
+    return {}
 
 
 def _ranking_key(experiment: Experiment) -> tuple[str, str]:
@@ -285,8 +291,8 @@ def measure_ranking(experiment: Experiment, text: str) -> Ranking | None:
 
 def _pieces(experiment: Experiment, every: Sequence[Intervention]) -> Callable[[Any], Any]:
     """A function that computes one piece in another thread; everything from the session is read now."""
-    plain, rankings, before = experiment.ctx.trace(), _rankings(experiment), experiment.before.logits
-    kept = cache.cached_with_trace(plain, ("lab parts", *_ranking_key(experiment)), dict)
+    rankings, before = _rankings(experiment), experiment.before.logits
+    kept = _places(experiment.key, experiment.photo.sha256, *_ranking_key(experiment))
     key: Hashable = _ranking_key(experiment)
     bare = replace(experiment)
 

@@ -14,7 +14,6 @@ from cfviz.analysis.lab import by_magnitude, moved_towards
 from cfviz.figures import uris
 from cfviz.figures.plots.embedding import heat
 from cfviz.figures.plots.lab import LIMIT, change_bars, differences, same_colours
-from cfviz.figures.plots.predictions import top_bars
 from cfviz.measured import part_name, quick
 from cfviz.models.interventions.language import part_address, to_url
 from cfviz.stats import softmax
@@ -22,7 +21,7 @@ from cfviz.ui.compute import cache
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos, state
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.answer import choose_class
+from cfviz.ui.widgets.answer import choose_class, show_bars
 from cfviz.ui.widgets.photos import photo_title
 from cfviz.ui.widgets.section import section
 from cfviz.ui.widgets.takeaway import take_away
@@ -161,10 +160,9 @@ def show_predictions(experiment: Experiment) -> None:
         with column:
             st.markdown(f"**{ctx.t(f'lab.{name}')}**")
             top = trace.top(5)
-            fig = top_bars([ctx.labels[i] for i, _, _ in top], [p for _, _, p in top], ctx.theme)
-            chart.show_chart_with_downloads(
-                ctx, fig, name, ctx.t(f"lab.{name}_alt"), shown_code.changed(experiment)
-            )
+            named = [ctx.labels[i] for i, _, _ in top], [p for _, _, p in top]
+            key = show_bars(ctx, *named, name, ctx.t(f"lab.{name}_alt"))
+            take_away(ctx, name, code=shown_code.changed(experiment), live=key)
     before, after = experiment.before, experiment.after
     rows = zip(ctx.labels, before.probs, after.probs, before.logits, after.logits, strict=True)
     columns = ("class", "probability_before", "probability_after", "logit_before", "logit_after")
