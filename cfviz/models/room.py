@@ -110,7 +110,7 @@ def forward_bytes(model: CrossFormer, height: int, width: int) -> int:
     """Estimate the peak memory of a forward of one photo on a CPU, beyond the model, in bytes.
 
     It counts what grows with the map (tokens, their groups, the hidden layer of the MLP), the position bias
-    of the block that needs most (of one head, where groups are large), those kept from the blocks before it,
+    of the block that needs most (a head's logits per thread, where groups are large), those kept before it,
     and a copy of the largest convolution's weights. For nano, Small and Base at 224, 448 and 800 x 1216 px,
     in both forms of long distance attention, it is 0.85 to 1.6 times what was measured.
 
@@ -125,14 +125,16 @@ def forward_bytes(model: CrossFormer, height: int, width: int) -> int:
         for block in stage.block_list:
             g, heads, C = block.groups(H, W), block.attn.num_heads, block.norm1.normalized_shape[0]
             with torch.no_grad():
-                single = suits_heads(like.new_empty(0, heads, g.N, 0))  # one head's bias at a time
+                single = suits_heads(like.new_empty(0, heads, g.N, 0))  # logits of a head per thread
             if not single and (g.Gh, g.Gw) not in known:
                 known.add((g.Gh, g.Gw))
                 kept += 8 * g.N**2  # the offset of every pair
-            bias = 4 * (1 if single else heads) * g.N**2
-            masked = bias * _patterns(g.H, g.Gh, g.I) * _patterns(g.W, g.Gw, g.I) if g.padded else 0
+            logits = max(min(ROWS, 4 * g.N**2), 4 * g.N * g.Gw) * min(heads * g.nG, torch.get_num_threads())
+            bias = logits if single else 4 * heads * g.N**2
+            distinct = _patterns(g.H, g.Gh, g.I) * _patterns(g.W, g.Gw, g.I) if g.padded else 0
+            masked = 0 if single else bias * distinct
             tokens = max(H * W * (TOKEN * C + (0 if s else IMAGE)), g.Hp * g.Wp * IN_GROUPS * C)
-            most = max(most, kept + 4 * tokens + bias + masked + (2 * min(ROWS, bias) if single else 0))
+            most = max(most, kept + 4 * tokens + bias + masked)
             kept += made if not single and (made := masked or bias) <= BiasCache.BYTES else 0
     return most + SLACK + 4 * max(conv.weight.numel() for conv in _convolutions(model))
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 
 from .linear import can_multiply_rows, rows_times_rows
 from .shortcuts import recorded
+from .threads import share
 
 GATHERED = 4_000_000  # bytes; larger masks leave the processor's cache before they are read
 GATHERED_ON_GPU = 500_000_000  # bytes; a smaller mask per group costs less than several calls
 IN_PARTS = 128  # tokens; for smaller groups on a CPU, plain products beat PyTorch's fused attention
 PART = 1_000_000  # bytes of logits that stay in the processor's cache from one product to the next
 BY_HEAD = 320  # tokens; from here on, products of one group and head are large enough to call for each
-ROWS = 4_000_000  # bytes of logits of one group and head between the two products
+ROWS = 4_000_000  # bytes of logits of one group and head between the two products; at least a line's
+PARTS = 96  # of the groups of all heads, for threads to share
 LOG2_E = math.log2(math.e)
 LOWEST, HIGHEST = 2.0**-40, 2.0**60  # sums of powers far from float32's limits, also times a value
 
@@ -65,7 +66,7 @@ def attend(
     if q.device.type == "cpu" and q.dtype == torch.float32 and q.shape[2] < IN_PARTS and not recorded(q):
         return _in_parts(q, k, v, bias, which, scale, dropout)
     if not dropout and suits_heads(q):
-        return attend_by_head(q, k, v, lambda h: bias[:, h].flip(-1), which, scale)
+        return attend_by_head(q, k, v, bias[:, :, :, None, None], which, scale)
     few = GATHERED if q.device.type == "cpu" else GATHERED_ON_GPU
     if which is None or recorded(q) or BG * bias[0].nbytes <= few:
         # one mask for all is broadcast: kernels that align masks would copy an expanded one
@@ -117,45 +118,68 @@ def attend_by_head(
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
-    bias: Callable[[int], torch.Tensor],
+    bias: torch.Tensor,
     which: torch.Tensor | None,
     scale: float,
+    mask: torch.Tensor | None = None,
+    backwards: bool = False,
 ) -> torch.Tensor:
     """Compute softmax attention as `attend` does, one head of one large group at a time, if `suits_heads`.
 
     Powers of 2 take a third of the time of PyTorch's softmax, and their sums divide the output, which is
     narrower than the logits. A softmax subtracts each row's maximum so that no power overflows or vanishes;
     here only where a sum of powers or an output shows that one might have: that group is computed again.
+    Threads share heads and groups (`share`), because operations as short as these do not divide well.
 
     Args:
         q, k, v, which, scale: As in `attend`.
-        bias: Gives one head's distinct biases, padding masks included, (P, N, N), keys from last to first: so
-            position biases are windows of a table (`PosBias.windows`).
+        bias: The distinct biases, or one for all groups (P or 1, nH, Gh, Gw, Gh, Gw). It is read where it is,
+            so position biases can be windows of a table (`PosBias.windows`).
+        mask: To add to each distinct bias, one number per key, (P, N); None if `bias` has it already.
+        backwards: Whether keys are from last to first in `bias` and `mask`.
 
     Returns:
         (B*nG, nH, N, d).
     """
     BG, nH, N, d = q.shape
-    rows = max(1, ROWS // (N * q.element_size()))
+    Gh, Gw = bias.shape[2:4]
+    lines = max(1, ROWS // (Gw * N * q.element_size()))
     patterns = [0] * BG if which is None else which.repeat(BG // len(which)).tolist()
+    masks = [one * LOG2_E if one.any() else None for one in mask] if mask is not None else [None] * len(bias)
     out = q.new_empty(BG, N, nH, d).transpose(1, 2)  # as the caller will read it: token by token
-    for h in range(nH):
-        biases, steep = bias(h), False
-        for g, pattern in enumerate(patterns):
-            query, key, value = q[g, h] * (scale * LOG2_E), k[g, h].flip(0), v[g, h].flip(0)
-            for start in range(0, N, rows):
-                run = slice(start, start + rows)
-                given = query[run], key, value, biases[pattern, run]
-                sums, total = _sums(*given, steep)
-                if not steep and not _in_range(sums, total):
-                    steep = True  # the head's other groups, too, rather than twice
-                    sums, total = _sums(*given, steep)
+
+    steep: set[int] = set()  # heads
+
+    def some(part: tuple[int, range]) -> None:
+        h, groups = part
+        for g in groups:
+            query, key, value = q[g, h] * (scale * LOG2_E), k[g, h], v[g, h]
+            if backwards:
+                key, value = key.flip(0), value.flip(0)
+            biases = bias[patterns[g] if len(bias) > 1 else 0, h]
+            for line in range(0, Gh, lines):
+                run = slice(line * Gw, (line + lines) * Gw)
+                given = query[run], key, value, biases[line : line + lines], masks[patterns[g]]
+                sums, total = _sums(*given, h in steep)
+                if h not in steep and not _in_range(sums, total):
+                    if g == 0:
+                        steep.add(h)  # the head's other groups, too, rather than twice
+                    sums, total = _sums(*given, True)
                 torch.div(sums, total, out=out[g, h, run])
+
+    heads, n = range(nH), -(-BG // max(1, PARTS // nH))  # groups
+    share(some, [(h, range(1)) for h in heads])
+    share(some, [(h, range(g, min(g + n, BG))) for g in range(1, BG, n) for h in heads])
     return out
 
 
 def _sums(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, steep: bool
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    bias: torch.Tensor,
+    mask: torch.Tensor | None,
+    steep: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Sum values weighted by powers of 2, and the powers.
 
@@ -163,13 +187,17 @@ def _sums(
         q: Queries, scaled to bits (n, d).
         k: Keys (N, d).
         v: Values (N, d).
-        bias: To add to the logits, in nats (n, N).
+        bias: To add to the logits, in nats (n/Gw, Gw, Gh, Gw).
+        mask: To add to every query's logits, in bits (N,).
         steep: Whether to subtract each row's largest logit first.
 
     Returns:
         The sums of values (n, d), and of powers (n, 1).
     """
-    logits = rows_times_rows(q, k).add_(bias, alpha=LOG2_E)
+    logits = rows_times_rows(q, k)  # n, N
+    logits.view(bias.shape).add_(bias, alpha=LOG2_E)
+    if mask is not None:
+        logits.add_(mask)
     if steep:
         logits.sub_(logits.amax(-1, keepdim=True))
     weights = logits.exp2_()

@@ -221,7 +221,8 @@ class Attention(nn.Module):
         drop = self.drop if self.training else 0.0
         watched, which = self.probs.watched, _which(groups, q.device)  # nG or nothing
         if not watched and not self._observed(q) and suits_heads(q):
-            x = attend_by_head(q, k, v, self._bias_by_head(groups), which, self.scale)
+            windows, mask = self._windows(groups)
+            x = attend_by_head(q, k, v, windows, which, self.scale, mask, backwards=True)
             return self._joined(x, groups)
         bias = self._logit_bias(groups, q)  # P, nH, N, N
         if watched:
@@ -248,20 +249,16 @@ class Attention(nn.Module):
             or recorded(like)
         )
 
-    def _bias_by_head(self, groups: Grouping) -> Callable[[int], torch.Tensor]:
-        """Return a function that gives one head's bias plus each distinct padding mask, (P, N, N).
+    def _windows(self, groups: Grouping) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the position bias and the distinct padding masks, keys from last to first.
 
-        Keys are from last to first, as `attend_by_head` reads them.
+        Returns:
+            (1, nH, Gh, Gw, Gh, Gw), views of a table; (P, N), None if no group is padded.
         """
-        Gh, Gw, N = groups.Gh, groups.Gw, groups.N
+        Gh, Gw = groups.Gh, groups.Gw
         windows = self.cache.get(self.pos, ("windows", Gh, Gw), lambda: self.pos.windows(Gh, Gw))
-        mask = _padding(groups, windows.device)[0][:, 0].flip(-1) if groups.padded else None  # P, 1, N
-
-        def head(h: int) -> torch.Tensor:
-            bias = windows[h].reshape(1, N, N)
-            return bias if mask is None else bias + mask.to(bias.dtype)
-
-        return head
+        mask = _padding(groups, windows.device)[0].flatten(1).flip(-1) if groups.padded else None
+        return windows[None], mask
 
     def _logit_bias(self, groups: Grouping, like: torch.Tensor) -> torch.Tensor:
         """Return the position bias plus each distinct padding mask, (P, nH, N, N)."""

@@ -403,7 +403,7 @@ _STEPS: dict[CodeType, str] = {
     crossformer.group.__code__: "group",
     crossformer.ungroup.__code__: "ungroup",
     crossformer.Attention._logit_bias.__code__: "bias",
-    crossformer.Attention._bias_by_head.__code__: "bias",
+    crossformer.Attention._windows.__code__: "bias",
     attend.attend.__code__: "attend",
     attend.attend_by_head.__code__: "attend",
 }
@@ -494,8 +494,6 @@ class _Places:
             if _STEPS[code] == "attend":
                 self._remember(path, frame)
             return path
-        if code.co_qualname.startswith("Attention._bias_by_head"):
-            return (*path, "bias")
         owner = frame.f_locals.get(_LAYERS.get(code, "self"))
         if code.co_name in _CALLS or id(owner) not in self.names:
             return path
