@@ -109,7 +109,6 @@ def test_many_callers_and_more_threads_share_at_once() -> None:
     assert len(done) == 12 * 40
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.usefixtures("three")
 def test_a_forked_process_makes_threads_of_its_own() -> None:
     share(lambda _: None, range(9))
