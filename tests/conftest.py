@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fcntl
 import gc
 import os
 import signal
@@ -43,16 +44,21 @@ SOON = 20.0  # seconds after which a thread counts as hung
 
 
 APPS = 2  # shares of tests that use the app; each starts one
-LONGEST = "tests/e2e/test_every_page.py"  # takes as long as all others that use the app together
+LONGEST = "tests/e2e/test_every_page.py"  # takes half as long as all others that use the app together
+
+
+@cache
+def opens_browser(file: Path) -> bool:
+    """Whether a file has tests that open a browser."""
+    return "pytest.mark.browser" in file.read_text("utf-8")
 
 
 @cache
 def uses_app(file: str) -> bool:
     """Whether a file has tests that open the app in a browser."""
-    text = (ROOT / file).read_text("utf-8")
-    return "pytest.mark.browser" in text and any(
+    return opens_browser(ROOT / file) and any(
         isinstance(node, ast.FunctionDef) and any(one.arg == "app" for one in node.args.args)
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(ast.parse((ROOT / file).read_text("utf-8")))
     )
 
 
@@ -61,7 +67,7 @@ def dealt() -> dict[str, str]:
     """The files that use the app, each with its share: the next largest goes where there is least."""
     files = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")]
     sizes = {file: (ROOT / file).stat().st_size for file in files if uses_app(file)}
-    sizes[LONGEST] = sum(sizes.values()) - sizes[LONGEST]
+    sizes[LONGEST] = (sum(sizes.values()) - sizes[LONGEST]) // 2
     filled, found = {f"app {n}": 0 for n in range(APPS)}, {}
     for file, size in sorted(sizes.items(), key=lambda one: -one[1]):
         found[file] = min(filled, key=filled.__getitem__)
@@ -92,6 +98,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByShare(config, log)
 
 
+def seconds(item: pytest.Item) -> float:
+    """About the processor time that a test takes: `slow(25)` says it, other marks leave it to be guessed."""
+    marks = {mark.name: mark.args for mark in reversed(list(item.iter_markers()))}
+    if said := marks.get("slow"):
+        return said[0]
+    return 3.0 if "browser" in marks else 0.9 if "slow" in marks else 0.02
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Several processes begin with the largest shares and end with small ones: none waits for another."""
@@ -99,13 +113,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     weight: Counter[str] = Counter()
     for item in items:
-        marked = {mark.name for mark in item.iter_markers()}
-        seconds = 3.0 if "browser" in marked else 1.0 if "slow" in marked else 0.02
-        weight[share(item.nodeid.partition("::")[0])] += seconds
+        weight[share(item.nodeid.partition("::")[0])] += seconds(item)
     items.sort(key=lambda item: -weight[share(item.nodeid.partition("::")[0])])
 
 
 # ---------------------------------------------------------------- what costs time and tests nothing
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Any:
+    """Let one process compile a file of tests, with its assertions rewritten, and the others wait for that.
+
+    In a fresh checkout each of them would: seven seconds of processor time.
+    """
+    if not isinstance(collector, pytest.Module) or sys.dont_write_bytecode:
+        return (yield)
+    file = collector.path
+    if any((file.parent / "__pycache__").glob(f"{file.stem}.*-pytest-*.pyc")):
+        return (yield)
+    with file.open() as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        return (yield)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -368,7 +368,7 @@ def half_an_upload(port: int, session: str) -> socket.socket:
     return raw
 
 
-@pytest.mark.slow
+@pytest.mark.slow(12)
 def test_a_server_killed_during_an_upload_leaves_nothing_and_readers_come_back(server: Server) -> None:
     address = f"ws://127.0.0.1:{server.port}/_stcore/stream"
 

@@ -21,7 +21,7 @@ import pytest
 
 from tests.processes.warm import Warm
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(2.5)
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 90  # of the app, on a loaded machine

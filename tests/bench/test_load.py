@@ -61,7 +61,7 @@ def test_what_the_server_computed_is_counted_by_name_and_key() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 def test_a_small_crowd_is_served_without_errors(capsys: pytest.CaptureFixture[str]) -> None:
     words = "--users 3 --seconds 600 --clicks 15 --think 0.3"
     assert load.main(words.split()) == 0, capsys.readouterr().out

@@ -18,7 +18,7 @@ def net() -> torch.nn.Module:
     ).eval()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(11)
 def test_every_way_of_running_a_model_gives_its_logits() -> None:
     model, x = net(), torch.randn(2, 3, 32, 32)
     found = rivals(model, x)

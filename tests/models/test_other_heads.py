@@ -68,7 +68,7 @@ def test_segmentation_models_pytorch_trains_and_runs(arch: str) -> None:
         assert model.eval()(x).shape == (2, 4, 64, 96)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 def test_the_examples_run() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     found = re.findall(r"^```python\n(.*?)^```", text, flags=re.M | re.S)

@@ -38,7 +38,7 @@ from tests.e2e.test_accessibility import violations
 from tests.site.test_site import ATTENTION, FIGURE, Visitor
 
 LOGITS = 1e-3  # largest difference from the library's
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow(8)]
 # What a host sends that forbids everything that it can: then the model may use several threads, too.
 STRICT = {
     "Cross-Origin-Opener-Policy": "same-origin",

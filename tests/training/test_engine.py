@@ -426,7 +426,7 @@ def test_a_killed_process_resumes_to_the_same_weights(config: Path, tmp_path: Pa
         assert states_equal(one, other)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(13)
 def test_two_processes_follow_the_curve_of_one(settings: dict, tmp_path: Path, warm: Warm) -> None:
     config = tmp_path / "toy.yaml"
     config.write_text(yaml.safe_dump({**settings, "drop_path": 0.0, "warmup_epochs": 0}))

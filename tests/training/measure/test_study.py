@@ -77,7 +77,7 @@ def test_measures_equal_those_of_the_analysis(model: torch.nn.Module) -> None:
     np.testing.assert_allclose([found["share.1.0"], found["share.1.1"]], share, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(6)
 def test_the_study_equals_a_direct_loop(
     model: torch.nn.Module, photos: Path, lines: Path, tmp_path: Path
 ) -> None:
@@ -214,7 +214,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_resumed_and_shared_studies_write_the_same_files(
     photos: Path, lines: Path, tmp_path: Path, warm: Warm
 ) -> None:
