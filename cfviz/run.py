@@ -35,7 +35,7 @@ from cfviz.models.dense.model import DenseModel
 from cfviz.models.dense.variants import CLASSES
 from cfviz.models.factory import DTYPES, create_model
 from cfviz.models.inputs import check_eval, input_for
-from cfviz.models.interventions.language import cooled_blocks
+from cfviz.models.interventions.apply import cooling_at_work
 from cfviz.models.others.families.layer import Layer
 from cfviz.models.others.reading import Reading, attention_weights, family_of, input_size, layers_of, read
 from cfviz.models.probes.position_bias import regrouped
@@ -138,7 +138,7 @@ def inspect_prepared(
     with _in_groups(net, lda):
         groupings = tuple(tuple(stage) for stage in net.groupings(height, width))
     groups: dict[str, Any] = {"group_size": net.group_size, "interval": net.interval, "lda": lda or net.lda}
-    groups |= {"cooled": tuple(cooled)} if (cooled := cooled_blocks(net)) else {}
+    groups |= {"cooled": tuple(cooled)} if (cooled := cooling_at_work(net)) else {}
     return _traced(
         net, net.provenance, photo, seen,
         arrays=arrays, seconds=seconds, groupings=groupings,

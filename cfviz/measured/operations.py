@@ -46,7 +46,7 @@ def sentence(found: Operations, lang: str) -> str:
         root, below = found.root, found.root.children
         largest = max(below, key=lambda one: one.seconds)
         return t(
-            "operations.answer_other", name=".".join(largest.path), n=len(below),
+            "operations.answer_other", name=largest.module or largest.kind, n=len(below),
             share=percent(largest.seconds / root.seconds, 0), macs=percent(largest.macs / root.macs, 0),
         )  # fmt: skip
     most = max(range(len(stages)), key=lambda s: stages[s].seconds)

@@ -145,16 +145,30 @@ def distance_curve(
         names: What the two are called.
         width: See `millimetres`.
         facts: The line below.
+
+    A head whose distance is nan, as it attends to nothing on the photo, has no dot and counts in no mean; the
+    line below says how many there are.
+
+    Raises:
+        ValueError: If no head has a distance.
     """
     blocks = [one for stage in stages for one in stage]
+    every = np.concatenate([values for _, values in blocks])
+    there = np.isfinite(every)
+    if not there.any():
+        raise ValueError("no head of this trace has an attention distance: none attends to the photo")
+    if not there.all():
+        facts = f"{(~there).sum()} of {len(every)} heads attend to nothing on the photo: no dot. {facts}"
     sheet = Sheet(["Mean attention distance"], width, (9, 16), 1, scales=(11.0, 8.0), facts=facts)
     ax = sheet.curve("block", "pixels")
     for kind, marker in (("sda", "o"), ("lda", "s")):
-        of_kind = [(n, values) for n, (own, values) in enumerate(blocks, start=1) if own == kind]
+        of_kind = [
+            (n, values[np.isfinite(values)]) for n, (own, values) in enumerate(blocks, start=1) if own == kind
+        ]
         if not of_kind:
             continue
         colour = LIGHT.kind(kind)
-        means = [values.mean() for _, values in of_kind]
+        means = [values.mean() if len(values) else np.nan for _, values in of_kind]  # nan: a gap
         ax.plot([n for n, _ in of_kind], means, color=colour, lw=1.0, label=names[kind])
         x = [n for n, values in of_kind for _ in values]
         y = [value for _, values in of_kind for value in values]
@@ -168,7 +182,7 @@ def distance_curve(
                 color=LIGHT.muted, ha="center", va="top")  # fmt: skip
         start += len(stage)
     ax.set(xlim=(0.5, start))
-    ax.set_ylim(0, max(float(values.max()) for _, values in blocks) * 1.15)
+    ax.set_ylim(0, float(every[there].max()) * 1.15)
     ax.legend(fontsize=SMALL, frameon=False, loc="upper left", bbox_to_anchor=(0, 0.93), labelcolor=LIGHT.ink)
     return sheet.figure
 

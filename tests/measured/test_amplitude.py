@@ -11,6 +11,7 @@ from cfviz.analysis.stream.amplitude import amplitude
 from cfviz.measured.amplitude import explain_amplitude, over_photos, streams, trace_streams
 from cfviz.models.interventions.apply import apply
 from cfviz.models.interventions.language import from_url, parse, to_url
+from cfviz.run import inspect
 
 DEPTHS = (1, 1, 5, 1)  # a cooling layer in the third block of stage 3
 PHOTO = Image.effect_noise((64, 64), 80).convert("RGB")
@@ -89,6 +90,26 @@ def test_without_its_cooling_layer_a_block_passes_on_what_the_layer_got(tiny_mod
         block.cooling = False
         with apply(model, from_url("3.3.mlp-zero")):
             assert torch.allclose(two, model(x), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_trace_names_the_cooling_layers_that_were_at_work(tiny_model) -> None:
+    """Rollout goes back through those that the trace names: it went through one that was taken out."""
+    model, other = tiny_model(depths=DEPTHS, cooling=True), tiny_model(depths=DEPTHS, cooling=True)
+
+    def cooled(net=model) -> object:
+        return inspect(PHOTO, net, 32).settings.get("cooled", ())
+
+    for word in ("3.3.cooling-zero", "3.3.block-zero"):
+        with apply(model, from_url(word)):
+            assert cooled() == ()
+            with apply(model, from_url("3.1.block-zero")):
+                assert cooled() == ()
+    with apply(model, from_url("3.3.cooling-zero")):
+        assert cooled(other) == ((2, 2),)
+    with apply(model, from_url("3.3.mlp-zero_3.2.block-zero")):
+        assert cooled() == ((2, 2),)
+    assert cooled() == ((2, 2),)
 
 
 def test_a_model_without_cooling_layers_says_so(tiny_model) -> None:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from cfviz import point_names
 from cfviz.figures.theme import LDA, LIGHT, SDA
 from cfviz.measured import others
+from cfviz.paper.panels import distance_curve
 from cfviz.run import inspect
 from cfviz.trace import Trace
 from tests.models.others.conftest import MODELS
@@ -102,6 +103,21 @@ def test_reach_and_distance_are_the_measured_ones() -> None:
     )  # fmt: skip
     own = [(n, float(d)) for n, (_, _, one) in enumerate(others.heads(trace), 1) for d in one.distance]
     np.testing.assert_allclose(drawn, sorted(own), atol=1e-9)
+
+
+def test_a_head_without_a_distance_has_no_dot_and_counts_in_no_mean() -> None:
+    """All on padding or on class tokens: nan, with which an axis had no end and a mean no value."""
+    values = [np.array([10.0, np.nan, 30.0]), np.array([np.nan, np.nan]), np.array([40.0])]
+    figure = distance_curve([[("sda", one) for one in values]], {"sda": "windows"}, "one", "Facts.")
+    dots = next(line for line in figure.axes[0].get_lines() if line.get_marker() == "o")
+    np.testing.assert_array_equal(dots.get_xydata(), [(1, 10), (1, 30), (3, 40)])
+    joined = next(line for line in figure.axes[0].get_lines() if line.get_linestyle() == "-")
+    np.testing.assert_array_equal(joined.get_xydata(), [(1, 20), (2, np.nan), (3, 40)])
+    assert figure.axes[0].get_ylim() == (0, pytest.approx(46))
+    assert any("3 of 6 heads attend to nothing on the photo" in " ".join(text.get_text().split())
+               for text in figure.texts)  # fmt: skip
+    with pytest.raises(ValueError, match="no head of this trace has an attention distance"):
+        distance_curve([[("sda", values[1])]], {"sda": "windows"}, "one", "Facts.")
 
 
 @pytest.mark.parametrize(

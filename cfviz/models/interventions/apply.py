@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,10 +33,23 @@ from cfviz.hooks import Informed, Setting, edit, override
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.position_bias import by_offset
 
-from .language import STRUCTURAL, Intervention, places
+from .language import STRUCTURAL, Intervention, cooled_blocks, places
 
 Arrays = Mapping[str, np.ndarray]
 WHOLE_BATCH = (*STRUCTURAL, "bias", "mask")  # parts that all photos of a batch share
+Place = tuple[int, int]  # stage and block, from 0
+_taken_out: ContextVar[tuple[tuple[CrossFormer, frozenset[Place]], ...]] = ContextVar(
+    "cfviz_cooling_taken_out", default=()
+)
+
+
+def cooling_at_work(model: CrossFormer) -> list[Place]:
+    """Return the blocks whose cooling layer is at work in this thread now, as (stage, block) from 0.
+
+    Those of `cooled_blocks`, but for what an `apply` around the call takes out, alone or with its block.
+    """
+    out = {at for changed, places in _taken_out.get() if changed is model for at in places}
+    return [at for at in cooled_blocks(model) if at not in out]
 
 
 def point_of(intervention: Intervention) -> str:
@@ -102,8 +116,12 @@ def apply(
     plan = _Plan(model, means or {}, donor or {})
     for intervention in interventions:
         plan.add(intervention)
-    with override(plan.settings()), edit(model, plan.edits()):
-        yield
+    token = _taken_out.set((*_taken_out.get(), (model, plan.without_cooling())))
+    try:
+        with override(plan.settings()), edit(model, plan.edits()):
+            yield
+    finally:
+        _taken_out.reset(token)
 
 
 @contextmanager
@@ -164,6 +182,13 @@ class _Plan:
                 self.masks.setdefault(at, []).append(one)
             else:
                 self.steps.setdefault(point_of(one), []).append((row, one, self._change(one)))
+
+    def without_cooling(self) -> frozenset[Place]:
+        """Return the blocks whose output is not that of their cooling layer."""
+        planned = [one for steps in self.steps.values() for _, one, _ in steps]
+        return frozenset(
+            (one.stage or 0, one.block or 0) for one in planned if one.part in ("cooling", "block")
+        )
 
     # ------------------------------------------------------------ settings
 

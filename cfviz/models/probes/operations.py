@@ -32,6 +32,7 @@ from cfviz.hooks import HookPoint
 from cfviz.models.crossformer import CrossFormer, attend, linear
 from cfviz.models.crossformer import model as crossformer
 from cfviz.models.inputs import check_eval, input_for
+from cfviz.models.others.reading import Place, layers_of
 
 PASSES = 9
 CPU = File("/proc/cpuinfo")  # Linux only
@@ -71,6 +72,9 @@ class Operation:
             is in an operation adds up to it, and one disturbed pass changes nothing.
         low, high: The quartiles of all passes, in seconds.
         children: The operations in it.
+        module: Name of the module that it is, as in `model.named_modules()`; empty for a step that is none.
+        place: Stage and block, from 0, of a block of a CrossFormer or of a model of timm whose attention can
+            be read, as in `trace.schemes`; None for all else.
     """
 
     path: Path
@@ -85,6 +89,8 @@ class Operation:
     low: float
     high: float
     children: tuple[Operation, ...]
+    module: str = ""
+    place: Place | None = None
 
     @property
     def rest(self) -> float:
@@ -148,6 +154,9 @@ class Operations:
         return [
             {
                 "path": "/".join(one.path),
+                "module": one.module,
+                "stage": None if one.place is None else one.place[0],
+                "block": None if one.place is None else one.place[1],
                 "kind": one.kind,
                 "inputs": "; ".join("x".join(map(str, shape)) for shape in one.inputs),
                 "output": "x".join(map(str, one.output)),
@@ -206,7 +215,7 @@ def operations(model: nn.Module, image: torch.Tensor, passes: int = PASSES) -> O
     plain: list[int] = []
     with torch.inference_mode():
         model(x)  # fills the caches that later passes use
-        record = _Record(model)
+        record = _Record(model, _blocks(model, *x.shape[-2:]))
         with record:
             model(x)
         wait()
@@ -226,6 +235,14 @@ def operations(model: nn.Module, image: torch.Tensor, passes: int = PASSES) -> O
         _device_name(like.device),
         torch.get_num_threads(), passes, middle, low / 1e9, high / 1e9,
     )  # fmt: skip
+
+
+def _blocks(model: nn.Module, height: int, width: int) -> dict[int, Place]:
+    """Stage and block by the identity of each block of a model of timm; of another model none."""
+    with suppress(ValueError):
+        layers = layers_of(model, height, width)
+        return {id(layer.block): (s, b) for s, stage in enumerate(layers) for b, layer in enumerate(stage)}
+    return {}
 
 
 def _waiting(device: torch.device) -> Callable[[], None]:
@@ -329,9 +346,9 @@ class _Products(TorchDispatchMode):
 class _Record(TorchFunctionMode):
     """What every call of one pass was: its place in the model, shapes and counts."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, blocks: Mapping[int, Place]) -> None:
         super().__init__()
-        self.places = _Places(model)
+        self.places = _Places(model, blocks)
         self.names: list[str] = []
         self.calls: list[_Call] = []
 
@@ -420,7 +437,7 @@ _KINDS = {"norm1": "norm", "norm2": "norm", "ex_ln": "norm", "ex_conv": "cooling
 class _Places:
     """Where in the tree a call belongs, from the frames that led to it."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, blocks: Mapping[int, Place]) -> None:
         modules = dict(model.named_modules())
         inner = [name for name, one in modules.items() if isinstance(one, CrossFormer)]
         self.inner = inner[0] if inner else None
@@ -429,6 +446,12 @@ class _Places:
         self.kinds: dict[Path, str] = {}
         for name, path in self.paths.items():  # a container stands where what contains it stands
             self.kinds.setdefault(path, self._kind(path, modules[name]))
+        own = {name: one for name, one in modules.items() if name in self.paths and name}
+        self.modules: dict[Path, str] = {}
+        for name, one in own.items():
+            if not isinstance(one, _CONTAINERS):
+                self.modules.setdefault(self.paths[name], name)
+        self.blocks = {self.paths[name]: blocks[id(one)] for name, one in own.items() if id(one) in blocks}
         self.leaves = {
             self.paths[name]
             for name in self.names.values()
@@ -463,6 +486,12 @@ class _Places:
         if self.inner is not None and _is_ours(path):
             return _KINDS.get(last, last)
         return type(module).__name__
+
+    def block_at(self, path: Path) -> Place | None:
+        """Stage and block of a path that is a block's."""
+        if self.inner is not None and len(path) > 1 and _is_ours(path) and path[-1].startswith("block."):
+            return int(path[-2].rpartition(".")[2]), int(path[-1].rpartition(".")[2])
+        return self.blocks.get(path)
 
     def of(self, frame: FrameType | None, name: str, args: tuple) -> tuple[Path, str]:
         """The path of a call's leaf, and its kind.
@@ -631,6 +660,7 @@ def _frozen(node: _Node, places: _Places, middle: list[int]) -> Operation:
         node.path, kind, inputs, output, node.calls, node.params, node.macs, node.written,
         fmean(node.times[p] for p in middle) / 1e9, low / 1e9, high / 1e9,
         tuple(_frozen(child, places, middle) for child in node.children.values()),
+        places.modules.get(node.path, ""), places.block_at(node.path),
     )  # fmt: skip
 
 

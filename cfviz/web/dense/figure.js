@@ -532,7 +532,13 @@ export class DenseFigure {
     const p = `${(100 * best.p).toFixed(1)}\u00a0%`;
     say(
       this.looks,
-      view ? fill(t.pixel_class_all, { name, p, others }) : fill(t.pixel_class, { name, others }),
+      rest.length
+        ? view
+          ? fill(t.pixel_class_all, { name, p, others })
+          : fill(t.pixel_class, { name, others })
+        : view
+          ? fill(t.pixel_alone_all, { name, p })
+          : name,
     );
     this.readEffects(labels.map((label) => answer.short(label)));
     const all = view ? "_all" : "";

@@ -11,6 +11,7 @@ import { about, fill } from "../shared/text.js";
 const BY = ["ms", "macs"];
 const COLUMNS = [
   "path",
+  "module",
   "kind",
   "inputs",
   "output",
@@ -105,7 +106,14 @@ export class OperationsFigure {
     return { node, twig, bar, value, parent: this.rows.some((one) => one.parent === i) };
   }
 
+  /** A known part has a word; any other model's has its own name, and its kind where that tells more. */
   name(row) {
+    if (row.name !== null) {
+      const [stage, block] = row.at ?? [];
+      const first = row.at ? fill(this.t.block_at, { stage, block }) : "";
+      const kind = row.kind === row.name || row.at ? "" : row.kind;
+      return [first, row.name, kind].filter(Boolean).join(" · ");
+    }
     return fill(this.t[`kind_${row.kind}`] ?? row.kind, { n: row.n ?? "" }).replace(/^kind_/, "");
   }
 
@@ -117,7 +125,8 @@ export class OperationsFigure {
     const keep = new Set();
     for (const i of all) {
       const row = rows[i];
-      const text = `${this.name(row)} ${row.path} ${row.output} ${row.inputs.join(" ")}`.toLowerCase();
+      const text =
+        `${this.name(row)} ${row.path} ${row.module} ${row.kind} ${row.output} ${row.inputs.join(" ")}`.toLowerCase();
       if (text.includes(find)) for (const one of [i, ...this.above(i)]) keep.add(one);
     }
     return all.filter((i) => keep.has(i));
@@ -219,11 +228,12 @@ export class OperationsFigure {
   tell(i) {
     const { t, rows, ui } = this;
     const row = rows[i];
-    const what = this.above(i)
-      .slice(0, -1)
-      .reverse()
-      .map((p) => this.name(rows[p]));
-    const place = [...what, this.name(row)].join(" › ");
+    const above = this.above(i).slice(0, -1).reverse();
+    // a row of its own name stands in the full name of its module, or of the nearest one around it
+    const module = row.name === null ? "" : row.module || (rows[above.at(-1)]?.module ?? "");
+    const own = row.module === "" || row.at ? this.name(row) : row.kind;
+    const what = module ? [module] : above.map((p) => this.name(rows[p]));
+    const place = [...what, module && row.module ? own : this.name(row)].join(" › ");
     const fields = {
       ms: time(row.ms),
       low: time(row.low),

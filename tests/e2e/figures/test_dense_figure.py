@@ -177,6 +177,21 @@ def test_two_classes_that_begin_alike_are_told_apart_and_none_is_named_twice(
     assert drawn == ["cat", "pepper, healthy", "cat"]
 
 
+def test_a_segmenter_of_one_class_names_no_next(figure: Callable[..., Any]) -> None:
+    """Its line ended in "; next"."""
+    one = segmented()
+    assert one.likely is not None
+    first = one.likely[0][:1] * 0, one.likely[1][:1] * 0 + 1
+    views = [replace(view, labels=view.labels * 0) for view in one.views]
+    page = figure(replace(one, names=["road"], likely=first, views=views, ground=None))
+    point(page, 10, 10)
+    expect(page.locator(".dn .looks")).to_have_text("road")
+    page.get_by_role("radio", name="without stage 1").click()
+    point(page, 10, 12)
+    alone = figure_words("dense")["pixel_alone_all"].format(name="road", p="100.0 %")
+    expect(page.locator(".dn .looks")).to_have_text(alone)
+
+
 def test_all_that_is_said_of_a_segmentation_follows_the_stages_in_use_or_says_which(
     figure: Callable[..., Any],
 ) -> None:

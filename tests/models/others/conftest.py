@@ -13,15 +13,17 @@ SMALL: dict[str, Any] = {"embed_dim": 16, "depths": (2, 2), "num_heads": (2, 4),
 RECTANGLE = (96, 160)  # maps of 24 x 40 and 12 x 20 tokens: windows of 7 are padded, and shifted
 
 
-def _maxvit(channels_first: bool, bias: str) -> Any:
+def _maxvit(
+    channels_first: bool, bias: str, window: Any = (4, 5), grid: Any = (2, 5), img_size: Any = (64, 160)
+) -> Any:
     parts = maxxvit.MaxxVitTransformerCfg(
-        dim_head=16, window_size=(4, 5), grid_size=(2, 5), rel_pos_type=bias,
+        dim_head=16, window_size=window, grid_size=grid, rel_pos_type=bias,
         use_nchw_attn=channels_first, head_first=channels_first,
     )  # fmt: skip
     cfg = maxxvit.MaxxVitCfg(
         embed_dim=(32, 64), depths=(1, 1), block_type=("M", "M"), stem_width=16, transformer_cfg=parts
     )
-    return maxxvit.MaxxVit(cfg, img_size=(64, 160), num_classes=5)
+    return maxxvit.MaxxVit(cfg, img_size=img_size, num_classes=5)
 
 
 def _swin(kind: Any, img_size: Any, **more: Any) -> Any:
@@ -60,6 +62,26 @@ MODELS: dict[str, tuple[Callable[[], Any], tuple[int, int]]] = {
             img_size=RECTANGLE, embed_dim=32, depth=2, num_heads=2, num_classes=5, reg_tokens=2, qk_norm=True
         ),
         RECTANGLE,
+    ),
+    "twins, square": (
+        lambda: twins.Twins(
+            img_size=224, embed_dims=(16, 32), num_heads=(1, 2), mlp_ratios=(2, 2), depths=(2, 2),
+            sr_ratios=(4, 1), wss=(7, 7), num_classes=5,
+        ),
+        (112, 112),
+    ),
+    "pvt v2, square": (
+        lambda: pvt_v2.PyramidVisionTransformerV2(
+            depths=(1, 1, 1, 1), embed_dims=(16, 32, 32, 64), num_heads=(1, 2, 2, 4), num_classes=5
+        ),
+        (64, 64),
+    ),
+    "maxvit, square": (lambda: _maxvit(False, "bias", (4, 4), (2, 2), (64, 64)), (64, 64)),
+    "vit, square": (
+        lambda: vision_transformer.VisionTransformer(
+            img_size=64, embed_dim=32, depth=2, num_heads=2, num_classes=5
+        ),
+        (64, 64),
     ),
     "swin, odd": (lambda: _swin(V1, (98, 142)), (98, 142)),  # 24 x 35 and 12 x 18 tokens, 2 rows in none
     "swin v2, odd": (lambda: _swin(V2, (100, 140)), (100, 140)),  # 25 x 35 and 13 x 18 tokens

@@ -15,6 +15,7 @@ from timm.models import swin_transformer, vision_transformer
 from torch import nn
 
 from cfviz.analysis.reach import reach
+from cfviz.geometry.schemes import PADDING
 from cfviz.models.others import reading
 from cfviz.models.others.families.layer import Layer
 from tests.models.others.conftest import MODELS
@@ -58,6 +59,28 @@ def test_attention_is_the_modules_own(other: Any) -> None:
         scheme = layers[place[0]][place[1]].scheme
         assert (mine.shape[0], mine.shape[2]) == scheme.queries.shape
         assert mine.shape[3] == scheme.keys.shape[1]
+
+
+@pytest.mark.slow
+def test_every_family_is_read_at_a_square_a_rectangle_and_with_what_its_maps_are_padded_by() -> None:
+    """`other` is each of these. MaxViT's windows are never padded: what they do not divide is refused."""
+    cases: dict[str, set[str]] = {family.name: set() for family in reading.FAMILIES}
+    for make, size in MODELS.values():
+        with torch.device("meta"):
+            model = make()
+        own = cases[reading.family_of(model).name]
+        own.add("square" if size[0] == size[1] else "rectangle")
+        layers = reading.layers_of(model, *size)
+        strides = reading.family_of(model).strides(model, len(layers))
+        beyond = any(
+            stride * layer.H > size[0] or stride * layer.W > size[1]
+            for stage, stride in zip(layers, strides, strict=True)
+            for layer in stage
+        )
+        pads = any((layer.scheme.queries == PADDING).any() for stage in layers for layer in stage)
+        own.update({"padded"} if beyond or pads else ())
+    every = {"square", "rectangle", "padded"}
+    assert cases == dict.fromkeys(cases, every) | {"MaxViT": every - {"padded"}}
 
 
 def test_content_bias_and_mask_give_the_attention(other: Any) -> None:

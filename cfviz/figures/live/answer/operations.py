@@ -5,7 +5,9 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header without arr
     id, name, palette, strings
     start  {"open": [numbers of the rows that are unfolded], "by": "ms" or "macs"}
     rows   [{"level", "parent" (number of a row, or -1), "kind", "n" (stage, block or kernel, from 1, or
-           null), "path", "inputs" [text], "output" text, "calls", "params", "macs", "written" (bytes), "ms",
+           null), "path", "module" (its full name in the model, or ""), "name" (what the row is called, null
+           where the words have the kind), "at" ([stage, block] from 1 of a block that has a name of its own,
+           or null), "inputs" [text], "output" text, "calls", "params", "macs", "written" (bytes), "ms",
            "low", "high" (quartiles), "rest" (of "ms": in no row below)}], in the order of the forward
 """
 
@@ -35,6 +37,8 @@ class Operation(Protocol):
     seconds: float
     low: float
     high: float
+    module: str
+    place: tuple[int, int] | None
 
     @property
     def children(self) -> Sequence[Any]:
@@ -58,23 +62,25 @@ def pack(root: Any, *, strings: Mapping[str, str], name: str = "operations", by:
         name: The figure's own name.
         by: What the bars show first, "ms" or "macs".
     """
-    rows = list(_rows(root, -1, 0))
+    rows = list(_rows(root, -1, 0, strings))
     header = {"name": name, "rows": rows}
     return message.pack(header, message.Arrays(), strings=strings, start={"open": [0], "by": by}).data
 
 
-def _rows(one: Operation, parent: int, at: int) -> Iterator[dict[str, Any]]:
+def _rows(one: Operation, parent: int, at: int, strings: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """The row of an operation, number `at`, and those below it."""
+    name = None if f"kind_{one.kind}" in strings else one.path[-1] if one.path else one.kind
+    place = None if name is None or one.place is None else [1 + number for number in one.place]
     yield {
         "level": len(one.path), "parent": parent, "kind": one.kind, "path": "/".join(one.path),
-        "n": None if one.number is None else one.number + 1,
+        "n": None if one.number is None else one.number + 1, "module": one.module, "name": name, "at": place,
         "inputs": [_shape(shape) for shape in one.inputs], "output": _shape(one.output),
         "calls": one.calls, "params": one.params, "macs": one.macs, "written": one.written,
         "ms": 1e3 * one.seconds, "low": 1e3 * one.low, "high": 1e3 * one.high, "rest": 1e3 * one.rest,
     }  # fmt: skip
     below = at + 1
     for child in one.children:
-        rows = list(_rows(child, at, below))
+        rows = list(_rows(child, at, below, strings))
         below += len(rows)
         yield from rows
 
