@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "hover": hover.rows,
     "pages": pages.rows,
     "waits": waits.rows,
+    "brush": waits.brush,
     "site": site.rows,
     "bias": position_bias.rows,
     "study": study.rows,

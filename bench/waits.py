@@ -10,11 +10,16 @@
 
 Times are on the page's own clock. Server, browser and whatever else runs share the machine's cores: on a busy
 machine, give this a priority of its own.
+
+`python -m bench brush` tells the same of the lab's brush, at 224 px with nano and one thread of PyTorch:
+from the end of a stroke until the answer, the logits' change and the attention are painted, and where that
+time goes.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from statistics import median
 
@@ -28,6 +33,7 @@ from cfviz.data.samples import gallery
 from cfviz.options import SIZES
 from cfviz.words import translator
 
+STROKES, FOLLOWS = 12, 0.3  # measured strokes; seconds
 REST = 1500  # ms between measurements, while the rest of the page loads
 TITLE, FIGURE, CHANGE, LARGE = 1.0, 2.0, 0.4, 1.5  # seconds
 # Path of each page -> selector of its first figure; none on the page that begins with a form.
@@ -73,6 +79,56 @@ window.stopwatch = (option) => {
         && !document.querySelector('[data-testid=stMain] [data-stale=true], [data-testid=stSkeleton]');
     };
     until(done, () => frames(() => { window.took = performance.now() - start; }));
+  }, { capture: true, once: true });
+};
+"""
+
+
+# Follows one stroke: when the pen was lifted, the page sent it, the first and the last message before the
+# answer came, it was drawn (in one task: classes, logits, attention), and painted.
+STROKE = """
+window.wire = { sent: [], came: [] };
+const send = WebSocket.prototype.send;
+WebSocket.prototype.send = function (...all) {
+  window.wire.sent.push(performance.now());
+  return send.apply(this, all);
+};
+const own = Object.getOwnPropertyDescriptor(WebSocket.prototype, 'onmessage');
+Object.defineProperty(WebSocket.prototype, 'onmessage', { ...own, set(act) {
+  own.set.call(this, (e) => { window.wire.came.push(performance.now()); act.call(this, e); });
+} });
+const add = WebSocket.prototype.addEventListener;
+WebSocket.prototype.addEventListener = function (name, act, ...more) {
+  if (name !== 'message') return add.call(this, name, act, ...more);
+  const noting = (e) => { window.wire.came.push(performance.now()); act.call(this, e); };
+  return add.call(this, name, noting, ...more);
+};
+window.follow = () => {
+  const roots = [document];
+  for (const place of document.querySelectorAll('[data-cf-figure] *'))
+    if (place.shadowRoot) roots.push(place.shadowRoot);
+  const root = roots.map((one) => one.querySelector('.br')).find(Boolean);
+  const before = root.figure.id;
+  window.stroke = null;
+  root.querySelector('canvas').addEventListener('pointerup', () => {
+    const lifted = performance.now();
+    window.wire = { sent: [], came: [] };
+    new MutationObserver((_, watcher) => {
+      if (root.hasAttribute('data-waits') || root.figure.id === before) return;
+      watcher.disconnect();
+      const drawn = performance.now();
+      const { sent: [sent], came } = window.wire;
+      const last = came.findLast((one) => one < drawn);
+      const channel = new MessageChannel();
+      channel.port1.onmessage = () => {
+        const painted = performance.now();
+        window.stroke = { sending: sent - lifted, server: last - sent, page: drawn - last,
+                          painting: painted - drawn, first: came[0] - sent, whole: painted - lifted,
+                          logits: root.querySelectorAll('[data-logit]').length,
+                          attention: root.figure.shown.values.length };
+      };
+      requestAnimationFrame(() => channel.port2.postMessage(0));
+    }).observe(root, { attributes: true, attributeFilter: ['data-waits'] });
   }, { capture: true, once: true });
 };
 """
@@ -149,3 +205,52 @@ def _large(context: BrowserContext, address: str, many: int) -> Iterator[Row]:
 
 def _row(what: str, times: list[float], target: float) -> Row:
     return at_most(what, median(times), target, 2, " s", f"{min(times):.2f} to {max(times):.2f} s")
+
+
+def brush(rounds: int) -> Iterator[Row]:
+    """The rows of the lab's brush for `make bench`: medians of `STROKES` strokes."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the server
+    with sync_playwright() as play, server(ahead=False) as address:
+        browser = play.chromium.launch(executable_path=CHROMIUM)
+        context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
+        context.add_init_script(STROKE)
+        page = context.new_page()
+        page.goto(f"{address}/lab?lang=en&size=224&photo=german-shepherd&open=brush&do=none")
+        canvas = page.locator(".br-left canvas")
+        page.locator(".br[data-ready]").wait_for(timeout=LIMIT)
+        page.wait_for_timeout(8 * REST)  # while the lab measures its parts
+        canvas.scroll_into_view_if_needed()
+        times = [_stroke(page, n) for n in range(STROKES + 2)][2:]  # two to warm up
+        browser.close()
+
+    def part(name: str) -> list[float]:
+        return [one[name] for one in times]
+
+    whole = part("whole")
+    note = f"{min(whole) / 1e3:.2f} to {max(whole) / 1e3:.2f} s; nano, 224 px"
+    yield at_most("brush: end of a stroke to painted", median(whole) / 1e3, FOLLOWS, 2, " s", note)
+    for name, what in (
+        ("sending", "in the page, until the stroke is sent"),
+        ("server", "until the answer has come: rerun, forward, encoding"),
+        ("page", "in the page, until all is drawn"),
+        ("painting", "until it is painted"),
+    ):
+        yield Row(f"brush: {what}", f"{median(part(name)):.0f} ms")
+
+
+def _stroke(page: Page, n: int) -> dict[str, float]:
+    """The times of one stroke, in ms, no two strokes alike."""
+    page.evaluate("window.follow()")
+    box = page.locator(".br-left canvas").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] * (0.2 + 0.04 * n), box["y"] + box["height"] * (0.25 + 0.03 * n)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 20, y + 40, steps=4)
+    page.mouse.up()
+    page.wait_for_function("() => window.stroke", timeout=LIMIT)
+    found: dict[str, float] = page.evaluate("window.stroke")
+    assert found["logits"], "no class is shown"
+    assert found["attention"], "no attention is drawn"
+    page.wait_for_timeout(REST)
+    return found

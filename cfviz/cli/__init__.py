@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import cfviz
 from cfviz.training import cli as training
 
-from . import app, figure, listing, onnx, points, predict, report, site, survey
+from . import amplitude, app, figure, listing, onnx, points, predict, report, site, survey
 from .dense import detect, segment
 from .output import EXPECTED, USER_ERROR, complain
 
@@ -75,7 +75,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=called, description="See inside CrossFormer, from the command line.")
     parser.add_argument("--version", action="version", version=f"cfviz {cfviz.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (listing, predict, detect, segment, report, survey, figure, site, points, onnx, app):
+    for command in (
+        listing,
+        predict,
+        detect,
+        segment,
+        report,
+        survey,
+        amplitude,
+        figure,
+        site,
+        points,
+        onnx,
+        app,
+    ):
         command.add(commands)
     training.register(commands)
     return parser

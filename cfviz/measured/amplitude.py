@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -184,14 +184,29 @@ def over_photos(
         >>> cooled, plain = (over_photos(photos, one, 64)["largest"] for one in (with_cooling, without))
         >>> (plain - cooled).mean(0)  # by block
     """
-    rows = [
-        [
-            (out.mean, out.largest, out.rms, out.outliers().mean(), one.distances.mean())
-            for one in streams(trace_streams(photo, model, size, mode))
-            for out in [one.out]
-        ]
-        for photo in photos
+    return by_measure([measures(streams(trace_streams(photo, model, size, mode))) for photo in photos])
+
+
+def measures(blocks: Streams) -> list[tuple[float, ...]]:
+    """Return the `MEASURES` of each block of one photo."""
+    return [
+        (
+            one.out.mean,
+            one.out.largest,
+            one.out.rms,
+            float(one.out.outliers().mean()),
+            float(one.distances.mean()),
+        )
+        for one in blocks
     ]
+
+
+def by_measure(rows: Sequence[Sequence[Sequence[float]]]) -> dict[str, np.ndarray]:
+    """Return what `measures` gave for many photos by name, float64 (photos, blocks).
+
+    Raises:
+        ValueError: If there are no photos.
+    """
     if not rows:
         raise ValueError("there are no photos to measure on")
     whole = np.array(rows, np.float64)  # photos, blocks, measures

@@ -125,7 +125,8 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _threads(args: argparse.Namespace) -> None:
+def set_threads(args: argparse.Namespace) -> None:
+    """Use as many of PyTorch's threads as `--threads` says."""
     if args.threads:
         import torch
 
@@ -221,7 +222,7 @@ def _add_train(subparsers: Any) -> None:
 def _train(args: argparse.Namespace) -> int:
     from .engine import Trainer
 
-    _threads(args)
+    set_threads(args)
     chosen = recipe.load(args.config, args.set, args.data)
     if not Path(chosen.data).is_dir():
         origin = "" if args.data else f", the folder that {args.config} names"
@@ -371,7 +372,7 @@ def _evaluate_dense(args: argparse.Namespace) -> int:
 
     from .measure import dense
 
-    _threads(args)
+    set_threads(args)
     _check_targets(args, "json", "record")
     model = check_task(opened_dense(named_source(args.weights), None), args.task)
     run = dense.Run(Path(args.record) if args.record else None, _processes(args), args.workers)
@@ -396,7 +397,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from . import data
     from .measure import evaluation
 
-    _threads(args)
+    set_threads(args)
     _check_targets(args, "json")
     model, ids, _ = _open(args)
     model.set_grouping(args.group_size, interval_of(args.interval), args.lda)
@@ -485,7 +486,7 @@ def _export(args: argparse.Namespace) -> int:
     from . import data
     from .ship import export
 
-    _threads(args)
+    set_threads(args)
     notes = dict(args.note)
     if len(notes) < len(args.note):
         raise ValueError("two times --note with the same key; expected one paragraph for each")
@@ -566,7 +567,7 @@ def _sizes(args: argparse.Namespace) -> int:
     from . import data
     from .measure import sizes
 
-    _threads(args)
+    set_threads(args)
     _check_targets(args, "json", "progress")
     chosen = {
         "window_names": sizes.parse_names(args.windows, WINDOWS, "windows"),
@@ -651,7 +652,7 @@ def _study(args: argparse.Namespace) -> int:
     from .folder import shown, told
     from .measure import study
 
-    _threads(args)
+    set_threads(args)
     _check_targets(args, "progress")
     model, ids, sha256 = _open(args, args.model)
     model.set_grouping(lda=args.lda)
@@ -707,7 +708,7 @@ def _probes(args: argparse.Namespace) -> int:
     from . import data, probes
     from .folder import told
 
-    _threads(args)
+    set_threads(args)
     out = Path(args.out)
     check_target(out, "--out", ".safetensors")
     model, ids, sha256 = _open(args)

@@ -84,6 +84,7 @@ class Trainer:
         self.epoch, self.step_in_epoch, self.step = 0, 0, 0
         self.seconds = 0.0
         self.stop_asked = False
+        self.until: int | None = None  # the step to stop after
         self.diverged, self.saved = False, 0
         self.identity = identity(self.photos)
         self.unreadable: dict[str, str] = {}  # photos that could not be read later on, and why
@@ -346,16 +347,20 @@ class Trainer:
 
     # --- training ----------------------------------------------------------------------------------------
 
-    def fit(self) -> nn.Module:
+    def fit(self, until: int | None = None) -> nn.Module:
         """Train to the end, or until SIGTERM or SIGINT asks to stop, and return the model to use.
+
+        Args:
+            until: The step to stop after, from 1; None goes on to the end. A later call goes on from there.
 
         Raises:
             ValueError: If the loss or the weights are no longer finite; `last.pt` keeps the state before.
         """
         self.out.mkdir(parents=True, exist_ok=True)
+        self.until = until
         previous = {sig: signal.signal(sig, self._ask_to_stop) for sig in (signal.SIGTERM, signal.SIGINT)}
         try:
-            while self.epoch < self.recipe.epochs and not self.stop_asked:
+            while self.epoch < self.recipe.epochs and not self._stops():
                 self._epoch()
             self._all_stop()
         finally:
@@ -398,7 +403,11 @@ class Trainer:
                 f"{self.epoch + 1}, learning rate {rate:.2g}): training ends here, {kept}; lower lr, or "
                 "raise warmup_epochs"
             )
-        return self.stop_asked
+        return self._stops()
+
+    def _stops(self) -> bool:
+        """Whether to stop before the end, asked or at the step that `fit` was given."""
+        return self.stop_asked or (self.until is not None and self.step >= self.until)
 
     def _ask_to_stop(self, *_: Any) -> None:
         self.stop_asked = True

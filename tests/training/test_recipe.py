@@ -27,7 +27,7 @@ def test_a_bundled_recipe_is_found_by_name_in_any_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_recipe_in_the_repository_can_be_read(path: Path) -> None:
     loaded = recipe.load(path)
-    assert loaded.phases[-1].size == 224
+    assert loaded.phases[-1].size == (64 if path.stem == "nano_pp" else 224)
     assert loaded.epochs == sum(phase.epochs for phase in loaded.phases)
     assert recipe.from_dict(loaded.as_dict()) == loaded
 

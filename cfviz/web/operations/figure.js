@@ -125,8 +125,8 @@ export class OperationsFigure {
     const keep = new Set();
     for (const i of all) {
       const row = rows[i];
-      const text =
-        `${this.name(row)} ${row.path} ${row.module} ${row.kind} ${row.output} ${row.inputs.join(" ")}`.toLowerCase();
+      const { path, module, kind, output, inputs } = row;
+      const text = [this.name(row), path, module, kind, output, ...inputs].join(" ").toLowerCase();
       if (text.includes(find)) for (const one of [i, ...this.above(i)]) keep.add(one);
     }
     return all.filter((i) => keep.has(i));
