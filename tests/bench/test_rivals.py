@@ -18,8 +18,10 @@ def net() -> torch.nn.Module:
     ).eval()
 
 
-@pytest.mark.slow(11)
-def test_every_way_of_running_a_model_gives_its_logits() -> None:
+@pytest.mark.slow(6)
+def test_every_way_of_running_a_model_gives_its_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    # or programs are compiled to see what the processor can
+    monkeypatch.setattr("torch._inductor.config.cpp.vec_isa_ok", True)
     model, x = net(), torch.randn(2, 3, 32, 32)
     found = rivals(model, x)
     assert list(found) == ["torch.compile", "onnxruntime", "openvino"]

@@ -118,6 +118,7 @@ def test_every_figure_has_a_sentence_and_code(page: AppTest) -> None:
     assert known["shares"].sum(0) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_rows_of_pictures_can_be_downloaded(page: AppTest) -> None:
     labels = [button.proto.label for button in page.get("download_button")]
     assert labels.count("PNG") == labels.count("SVG") == 5

@@ -116,7 +116,7 @@ def test_a_page_drawn_again_takes_no_checksums_of_the_weights(
     page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They take 4 ms for the bundled weights, a forward's time for large ones; `dense` took them 11 times."""
-    app, taken = run(page, open="all"), []
+    app, taken = run(page, size="96", open="all"), []
     monkeypatch.setattr(origin, "_checksums", lambda model: taken.append(model) or ())
     app.run()
     assert not app.exception

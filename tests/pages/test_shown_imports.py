@@ -7,6 +7,8 @@ import importlib
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 LINE = re.compile(r"^\s*from (cfviz[\w.]*) import ([\w ,]+?)\s*(?:#.*)?$", re.MULTILINE)
 
@@ -36,6 +38,7 @@ def exists(module: str, name: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_every_import_in_shown_code_exists() -> None:
     """One test: as many as there are imports, all files would be read again by every process of the tests."""
     found = sorted(set(shown()))

@@ -118,6 +118,7 @@ def test_wrappers_and_prefixes_are_removed(wrapper: str, zipped: bool, states: A
     assert all(torch.equal(loaded[key], value.to(loaded[key].dtype)) for key, value in state.items())
 
 
+@pytest.mark.slow
 def test_safetensors_open_too(states: Any, tmp_path: Path) -> None:
     state = {key: value for key, value in states("semantic_fpn").items() if value.dim()}
     write_checkpoint(tmp_path / "w.safetensors", state, group_size=[7, 7, 7, 7], lda="regions")

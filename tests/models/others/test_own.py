@@ -129,6 +129,7 @@ def test_without_a_classifier_there_is_attention_and_no_answer(tmp_path: Path) -
     assert trace.attention(0, 1, 0, 0).heads.shape == (2, 4, 4)
 
 
+@pytest.mark.slow
 def test_what_is_no_such_model_is_refused_in_one_sentence(tmp_path: Path, tiny_model: Any) -> None:
     def refused(model: Any, name: str, classes: Any = None) -> str:
         state = model if isinstance(model, dict) else model.state_dict()

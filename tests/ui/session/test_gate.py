@@ -221,6 +221,7 @@ def test_a_model_counts_for_as_long_as_it_exists(monkeypatch: pytest.MonkeyPatch
     budget.shared.cache_clear()
 
 
+@pytest.mark.slow
 def test_a_photo_counts_for_as_long_as_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     state: dict[str, Any] = {}
     monkeypatch.setattr(photos, "st", SimpleNamespace(session_state=state))
