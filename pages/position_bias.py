@@ -12,7 +12,7 @@ subject = subject_of(ctx)
 ctx.computed()  # the first figure needs no prediction
 verdict = accuracy.verdict(ctx)
 surfaces.show_figure(ctx, subject, "surfaces", first=not opens(ctx, "answer", answer.PARAMS))
-surfaces.show_summary(ctx, subject, verdict)
+surfaces.show_summary(ctx, subject, accuracy.plain(ctx), verdict)
 section(ctx, "made", surfaces.show_figure, ctx, subject, "made")
 section(ctx, "resized", surfaces.show_figure, ctx, subject, "resized", params=("Gh", "Gw", "less", "large"))
 section(ctx, "learning", learning.show_learning, ctx)

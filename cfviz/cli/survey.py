@@ -42,8 +42,8 @@ def add(commands: Any) -> None:
 
 
 def _survey(args: argparse.Namespace) -> int:
+    from cfviz.data.left_out import told
     from cfviz.measured.survey import survey  # deferred, with the rest: PyTorch and the figures
-    from cfviz.training.folder import told
 
     out = Path(args.out)
     check_target(out, "--out", ".safetensors")

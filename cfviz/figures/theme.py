@@ -2,7 +2,7 @@
 
 Vermilion always means short distance attention (SDA) and blue always means long distance attention (LDA);
 nothing else uses either colour. Magnitudes use one perceptually uniform sequential scale, signed values one
-diverging scale centred on zero; both can be read without red-green vision.
+diverging scale centred on zero, whose middle is that of the page; both can be read without red-green vision.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ DIVERGING = (
     "#40004b", "#752982", "#9970ab", "#c1a4ce", "#e7d4e8", "#f6f7f6",
     "#d9f0d3", "#a5da9f", "#5aae61", "#1a7736", "#00441b",
 )  # PRGn: purple below zero, green above  # fmt: skip
+DIVERGING_DARK = (
+    "#e8c2f5", "#ca95de", "#a56fb9", "#7a518b", "#4f3758", "#232527",
+    "#25472a", "#316d3b", "#479354", "#6db977", "#9fdea5",
+)  # the same hues on a dark ground: zero is as dark as the page, and lightness rises evenly  # fmt: skip
 # Of a kernel by its side, in every embedding layer.
 KERNEL_COLOURS = {2: "#7C8894", 4: "#D9A400", 8: "#2E9E7B", 16: "#8A7BD1", 32: "#C9578F"}
 # Of classes on a photo, told apart without red-green vision (Tol's muted scheme); none is that of SDA or LDA.
@@ -82,19 +86,25 @@ class Theme:
     @property
     def diverging(self) -> list[list[Any]]:
         """The scale of signed values, in the form that plotly takes; centre it on zero."""
-        return _scale(DIVERGING)
+        return _scale(self.signs)
+
+    @property
+    def signs(self) -> tuple[str, ...]:
+        """The colours of signed values, from the lowest to the highest; the middle one is zero's."""
+        return DIVERGING_DARK if self.dark else DIVERGING
 
     def kind(self, kind: str) -> str:
         """The colour of `"sda"` or `"lda"`."""
         return {"sda": self.sda, "lda": self.lda}[kind]
 
     def css(self) -> dict[str, str]:
-        """The colours by name, for a component to set as CSS variables."""
+        """The colours by name, for a component to set as CSS variables; `diverging` is a gradient's stops."""
         names = (
             "paper", "panel", "ink", "muted", "line", "faint", "padding", "sda", "lda", "sda_ink", "lda_ink",
             "good", "warn", "ring", "outline",
         )  # fmt: skip
-        return {name.replace("_", "-"): getattr(self, name) for name in names} | {"font": FONT, "mono": MONO}
+        found = {name.replace("_", "-"): getattr(self, name) for name in names}
+        return found | {"diverging": ",".join(self.signs), "font": FONT, "mono": MONO}
 
     def layout(self, **changes: Any) -> dict[str, Any]:
         """A plotly figure's layout: quiet axes, no boxes, room only where text needs it."""

@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from cfviz.figures.theme import DIVERGING, Theme
+from cfviz.figures.theme import Theme
 from cfviz.figures.uris import data_uri
 
 CELL = 28  # units of the picture per token
@@ -66,28 +66,29 @@ def picture(svg: str, label: str) -> str:
     return f'<img class="cf-still" alt="{escape(label)}" src="data:image/svg+xml;base64,{data}"/>'
 
 
-def bias_html(surfaces: Mapping[str, np.ndarray], labels: Mapping[str, str]) -> str:
+def bias_html(theme: Theme, surfaces: Mapping[str, np.ndarray], labels: Mapping[str, str]) -> str:
     """Position biases side by side on one scale: green attracts, purple repels; the ring is the query.
 
     Args:
+        theme: Colours.
         surfaces: Letter -> bias at every offset, (2G-1, 2G-1).
         labels: Letter -> what a screen reader says instead.
     """
     most = max(float(np.abs(one).max()) for one in surfaces.values())
     shown = "".join(
-        f'<figure><img alt="{escape(labels[letter])}" src="{data_uri(_coloured(one / most))}"/>'
+        f'<figure><img alt="{escape(labels[letter])}" src="{data_uri(_coloured(one / most, theme))}"/>'
         f'<i aria-hidden="true"></i><figcaption>{escape(letter)}</figcaption></figure>'
         for letter, one in surfaces.items()
     )
     return f'<div class="cf-biases">{shown}</div>'
 
 
-def _coloured(values: np.ndarray) -> Image.Image:
+def _coloured(values: np.ndarray, theme: Theme) -> Image.Image:
     """Numbers from -1 to 1 in the diverging scale, one pixel each.
 
     A surface is indexed by query minus key; turned round, the picture shows the key's place beside the query.
     """
-    stops = np.array([[int(one[n : n + 2], 16) for n in (1, 3, 5)] for one in DIVERGING], float)
+    stops = np.array([[int(one[n : n + 2], 16) for n in (1, 3, 5)] for one in theme.signs], float)
     at = (values[::-1, ::-1] + 1) / 2 * (len(stops) - 1)
     channels = [np.interp(at, np.arange(len(stops)), stops[:, n]) for n in range(3)]
     return Image.fromarray(np.stack(channels, -1).round().astype(np.uint8))

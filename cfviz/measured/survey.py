@@ -31,6 +31,7 @@ from cfviz import point_names
 from cfviz.analysis.by_offset import ByOffset
 from cfviz.analysis.receptive_field import smallest_area, summed_over_squares
 from cfviz.analysis.similarity import Place, nearest
+from cfviz.data import left_out
 from cfviz.data.decode import Photo
 from cfviz.data.header import ImageError
 from cfviz.data.images import load_image, prepare
@@ -200,10 +201,7 @@ def facts_of(found: Survey, lang: str) -> str:
     if left := found.files.get("not_chosen"):
         counts = {name: f"{found.files[name]:,}" for name in ("used", "files")}
         lines.append(t("survey.folder_left", **counts, left=f"{left:,}"))
-    if skipped := found.files.get("skipped"):
-        named = t("common.comma").join(f"{name} ({reason})" for name, reason in skipped.items())
-        lines.append(t("jobs.skipped", n=len(skipped), names=named))
-    return together(*lines)
+    return together(*lines, left_out.sentence(found.files.get("skipped", {}), lang, left_out.LISTED))
 
 
 def figure(found: Survey, lang: str, start: Mapping[str, Any] | None = None, name: str = "survey") -> bytes:

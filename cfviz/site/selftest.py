@@ -109,7 +109,7 @@ def _question(t: Translator, item: Item) -> dict[str, Any]:
         found["map"] = {**shown, "said": map_said(t, item)}
     if item.surfaces:
         said = {letter: bias_said(t, letter, one) for letter, one in item.surfaces.items()}
-        found["biases"] = bias_html(item.surfaces, said)
+        found["biases"] = {theme.name: bias_html(theme, item.surfaces, said) for theme in (LIGHT, DARK)}
     return found
 
 

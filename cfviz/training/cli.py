@@ -648,8 +648,10 @@ def _add_study(subparsers: Any) -> None:
 
 @_processes_end_together
 def _study(args: argparse.Namespace) -> int:
+    from cfviz.data.left_out import told
+
     from . import data
-    from .folder import shown, told
+    from .folder import shown
     from .measure import study
 
     set_threads(args)
@@ -705,8 +707,9 @@ def _add_probes(subparsers: Any) -> None:
 
 
 def _probes(args: argparse.Namespace) -> int:
+    from cfviz.data.left_out import told
+
     from . import data, probes
-    from .folder import told
 
     set_threads(args)
     out = Path(args.out)

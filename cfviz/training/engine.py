@@ -23,13 +23,14 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from cfviz.data.left_out import told
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.probes.formats import multiplies_bfloat16
 from cfviz.run import pick_device
 
 from . import cache, check, data, positions, state, teacher
 from .distill import Student, TeacherMaps
-from .folder import identity, shown, told
+from .folder import identity, shown
 from .recipe import MACHINE_PATHS, UNRELATED, Phase, Recipe
 from .ship.made_with import commit, versions
 from .start import build_model, groups_of, make_optimizer, settled

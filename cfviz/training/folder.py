@@ -15,6 +15,7 @@ import numpy as np
 
 from cfviz.data.decode import load_pixels
 from cfviz.data.header import ImageError, format_of
+from cfviz.data.left_out import reason
 
 # Files with these suffixes are taken for photos; any others are recognised by their first bytes.
 SUFFIXES = frozenset(
@@ -38,7 +39,6 @@ SUFFIXES = frozenset(
 FOREIGN = frozenset({"__MACOSX", "@eaDir"})  # folders that operating systems leave beside the photos
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 START = 4096  # bytes read to recognise a format
-SHOWN = 20  # skipped files listed by name
 
 
 def shown(name: str) -> str:
@@ -95,7 +95,7 @@ class PhotoFolder:
             if self._passed_over(entry, entry.name):
                 continue
             if not entry.is_dir():
-                self.skipped[shown(entry.name)] = "not in a class folder"
+                self.skipped[shown(entry.name)] = reason("no_class")
                 continue
             inside = sorted(
                 self._photos(entry.path, entry.name, ((own.st_dev, own.st_ino),)), key=lambda photo: photo[0]
@@ -144,7 +144,7 @@ class PhotoFolder:
         try:
             entries = _entries(folder)
         except OSError as error:
-            self.skipped[shown(name or folder)] = f"a folder that cannot be opened ({error.strerror})"
+            self.skipped[shown(name or folder)] = reason("closed_folder", why=error.strerror)
             return
         for entry in entries:
             inner = f"{name}/{entry.name}" if name else entry.name
@@ -153,29 +153,29 @@ class PhotoFolder:
             about = entry.stat()
             if stat.S_ISDIR(about.st_mode):
                 if (about.st_dev, about.st_ino) in above:
-                    self.skipped[shown(inner)] = "a link to a folder that it lies in"
+                    self.skipped[shown(inner)] = reason("circle")
                 else:
                     yield from self._photos(entry.path, inner, above)
             elif not about.st_size:
-                self.skipped[shown(inner)] = "an empty file"
+                self.skipped[shown(inner)] = reason("empty")
             elif Path(entry.name).suffix.lower() in SUFFIXES or self._recognised(entry.path, inner):
                 yield inner, about
 
     def _passed_over(self, entry: os.DirEntry[str], name: str) -> bool:
         """Whether to skip an entry unopened; if so, record the reason."""
-        reason = None
+        code = None
         try:
             mode = entry.stat().st_mode
         except OSError:
-            reason = "a link that leads nowhere" if entry.is_symlink() else "cannot be opened"
+            code = "nowhere" if entry.is_symlink() else "closed"
         else:
             if entry.name.startswith(".") or entry.name in FOREIGN:
-                reason = "hidden folder" if stat.S_ISDIR(mode) else "hidden file"
+                code = "hidden_folder" if stat.S_ISDIR(mode) else "hidden_file"
             elif not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-                reason = "neither a file nor a folder"
-        if reason:
-            self.skipped[shown(name)] = reason
-        return reason is not None
+                code = "neither"
+        if code:
+            self.skipped[shown(name)] = reason(code)
+        return code is not None
 
     def _recognised(self, path: str, name: str) -> bool:
         """Whether a file without a known suffix starts like a photo; if not, record the reason."""
@@ -185,7 +185,7 @@ class PhotoFolder:
         except ImageError as error:
             self.skipped[shown(name)] = str(error)
         except OSError as error:
-            self.skipped[shown(name)] = f"cannot be opened ({error.strerror})"
+            self.skipped[shown(name)] = reason("closed_why", why=error.strerror)
         return shown(name) not in self.skipped
 
 
@@ -232,16 +232,3 @@ def account(
         "not_chosen": len(photos) - len(chosen),
         "skipped": skipped,
     }
-
-
-def told(files: dict[str, Any]) -> str:
-    """The result of `account` as text, a single line if nothing was skipped."""
-    left, skipped = files["not_chosen"], files["skipped"]
-    first = f"{files['used']} of {files['files']} files used"
-    first += f", {left} left out by the limit" if left else ""
-    if not skipped:
-        return first
-    lines = [f"  {name}: {reason}" for name, reason in list(skipped.items())[:SHOWN]]
-    if len(skipped) > SHOWN:
-        lines.append(f"  and {len(skipped) - SHOWN} more")
-    return "\n".join([f"{first}, {len(skipped)} skipped:", *lines])

@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from cfviz import point_names
+from cfviz.data.left_out import told
 from cfviz.framing import size_code
 from cfviz.hooks import capture
 from cfviz.jobs import replacing, write
@@ -36,7 +37,7 @@ from cfviz.models.probes.linear import ABOUT, EPS, FORMAT, KINDS
 from cfviz.stats import Z_95
 
 from .data import EvalSet, Marked, Photos, loader
-from .folder import account, identity, shown, told
+from .folder import account, identity, shown
 from .measure.evaluation import Score, columns_of
 from .ship.export import commit
 

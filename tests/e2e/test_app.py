@@ -47,6 +47,14 @@ def test_home_draws_the_model_and_follows_the_pointer(app: App, open_page: Open)
     assert frame.locator("canvas").evaluate("c => c.toDataURL()") != before
 
 
+def test_the_first_button_keeps_its_distance_on_a_phone(app: App, open_page: Open) -> None:
+    """Measured before: 10 px below the sentence."""
+    page = open_page(app.url(lang="en"), 390, 844)
+    button = page.locator(".st-key-cf-start a").first.bounding_box()
+    sentence = page.locator(".cf-lede").bounding_box()
+    assert button["y"] - sentence["y"] - sentence["height"] >= 14
+
+
 def test_a_crop_is_dragged_and_moved_with_the_arrow_keys(app: App, open_page: Open) -> None:
     page = open_page(app.url("predict", lang="en", size="96x320"))
     frame = page.locator(".crop-host svg").first

@@ -139,6 +139,14 @@ def test_a_lesson_fills_the_screen_and_its_sandbox_links_back(app: Any, open_pag
     page.get_by_text("What a window saves").wait_for(timeout=30_000)
 
 
+def test_the_board_of_a_lesson_follows_its_question(app: Any, open_page: Any) -> None:
+    """On a phone; measured before: 94 px of nothing above it."""
+    page = open_page(app.url("learn", lang="en", photo="cat", size=160, lesson=5, step=2), 390, 844)
+    page.locator(".lab.quiz .stages").wait_for()
+    board, parts = (page.locator(f".lab.quiz{inside}").bounding_box() for inside in ("", " .stages"))
+    assert parts["y"] - board["y"] < 8
+
+
 def test_the_self_test_survives_a_reload(app: Any, open_page: Any) -> None:
     page = open_page(app.url("learn", lang="en", room="test", set="reload"))
     page.locator(".st-key-selftest-begin-before button").click()

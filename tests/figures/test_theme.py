@@ -73,8 +73,33 @@ def test_scales_are_perceptually_even() -> None:
     assert (stops[0], stops[-1]) == (0, 1)
     light = [luminance(colour) for _, colour in LIGHT.sequential]
     assert light == sorted(light), "magnitudes must be ordered by lightness alone"
-    middle = LIGHT.diverging[len(LIGHT.diverging) // 2][1]
-    assert luminance(middle) == max(luminance(colour) for _, colour in LIGHT.diverging)
+
+
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_signed_values_stand_out_as_far_as_they_are_from_zero(colours: Theme) -> None:
+    """Zero is hardly there; before, it was nearly white in the dark theme, too."""
+    below, zero, above = colours.signs[:5][::-1], colours.signs[5], colours.signs[6:]
+    assert contrast(zero, colours.paper) < 1.25
+    for side in (below, above):
+        steps = [contrast(colour, colours.paper) for colour in (zero, *side)]
+        assert steps == sorted(steps)
+        assert steps[3] > 2.5
+        assert steps[5] > 7
+    for one, other in zip(below, above, strict=True):
+        assert contrast(one, other) < 1.7, "equal amounts look equally strong"
+    assert [stop for stop, _ in colours.diverging] == [n / 10 for n in range(11)]
+    assert colours.css()["diverging"].split(",") == list(colours.signs)
+
+
+def dominant(colour: str) -> str:
+    r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "green" if g > max(r, b) else "purple"
+
+
+def test_purple_is_below_zero_and_green_above_in_both_themes() -> None:
+    for colours in (LIGHT, DARK):
+        assert {dominant(colour) for colour in colours.signs[:5]} == {"purple"}
+        assert {dominant(colour) for colour in colours.signs[6:]} == {"green"}
 
 
 def test_an_unknown_theme_is_light() -> None:

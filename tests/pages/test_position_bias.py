@@ -267,6 +267,50 @@ def told(found: dict[str, Any], lang: str = "en") -> list[str]:
     return [text.value for text in app.markdown]
 
 
+def said(found: dict[str, Any], lang: str = "en") -> str:
+    """What the page says of a results file in plain words."""
+    return accuracy.plain(SimpleNamespace(t=translator(lang)), found)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
+def test_plain_words_follow_from_the_results_file(lang: str) -> None:
+    right = {
+        ("dpb", "own", 320): 160, ("dpb", "bicubic", 320): 159, ("dpb", "none", 320): 140,
+        ("dpb", "own", 448): 120, ("dpb", "bicubic", 448): 121, ("dpb", "none", 448): 80,
+        ("dpb", "cut", 448): 90,
+    }  # fmt: skip
+    text = said(results(right), lang)
+    for number in ("10.0", "320\u00a0px", "20.0", "448\u00a0px", "15.0", "0.5"):
+        assert number in text
+    for bicubic, key in ((90, "better"), (150, "worse")):
+        changed = said(
+            results(right | {("dpb", "bicubic", 320): 160, ("dpb", "bicubic", 448): bicubic}), lang
+        )
+        by = {"by": "15.0", "at": "448\u00a0px"}
+        assert changed.endswith(translator(lang)(f"position_bias.plain_{key}", **by))
+    fewer = {place: k for place, k in right.items() if place[1] != "none" or place[2] == 448}
+    worth = {"far": "20.0", "far_at": "448\u00a0px"}
+    assert translator(lang)("position_bias.plain_worth", **worth) in said(results(fewer), lang)
+    assert said(results({("dpb", "own", 448): 90, ("dpb", "none", 448): 89}), lang) == ""
+    assert said(results({("rpb", "own", 448): 90, ("rpb", "none", 448): 9}), lang) == ""
+
+
+@pytest.mark.parametrize("lang", ["en", "zh-Hant"])
+def test_the_lesson_states_what_was_measured(lang: str) -> None:
+    """It names the loss without a bias at new offsets, and that a stretched table does as well."""
+    found = accuracy.results()
+    assert found is not None
+    tests = accuracy.tested(found)
+    (loss,) = [d for d in tests["scaled", ("dpb", "cut")] if d.size == 448]
+    assert loss.sign > 0
+    assert not any(d.sign for d in tests["scaled", ("dpb", "bicubic")])
+    lessons = json.loads((ROOT / "assets" / "lessons" / f"{lang}.json").read_text("utf-8"))
+    for outcome in ("right", "wrong"):
+        text = lessons[f"position.resized.{outcome}"]
+        for number in (f"{loss.n:,}", "448", f"{100 * loss.value:.1f}"):
+            assert number in text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lang", ["en", "zh-Hant"])
 def test_the_verdict_follows_from_the_results_file(lang: str) -> None:

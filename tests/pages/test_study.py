@@ -56,12 +56,12 @@ def made(tmp_path: Path) -> None:
 
 def test_unused_files_are_reported() -> None:
     for lang, expected in {
-        "en": r"Files skipped (4): a/0.jpg (The file is empty.), a/1.jpg (The file is empty.), "
-        "a/2.jpg (The file is empty.), and 1 more.",
-        "zh-Hant": "有 4 個檔案沒有用到：a/0.jpg (The file is empty.)、a/1.jpg (The file is empty.)、"
-        "a/2.jpg (The file is empty.)，以及另外 1 個。",
+        "en": "Files skipped (4): a/0.jpg (The file is empty), a/1.jpg (The file is empty), "
+        "a/2.jpg (The file is empty), and 1 more.",
+        "zh-Hant": "有 4 個檔案沒有用到：a/0.jpg（檔案是空的）、a/1.jpg（檔案是空的）、"
+        "a/2.jpg（檔案是空的），以及另外 1 個。",
     }.items():
-        ctx = SimpleNamespace(t=translator(lang))
+        ctx = SimpleNamespace(t=translator(lang), lang=lang)
         files = {f"a/{i}.jpg": "The file is empty." for i in range(4)}
         (said,) = skipped(ctx, {"files": {"skipped": files}})
         assert said.replace("\\", "") == expected

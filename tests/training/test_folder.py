@@ -19,10 +19,11 @@ from PIL import Image, ImageCms
 from cfviz import jobs
 from cfviz.cli import main
 from cfviz.data.decode import load_image
+from cfviz.data.left_out import told
 from cfviz.training import cache, check, data
 from cfviz.training.data import EvalSet, PhotoFolder, TrainSet
 from cfviz.training.engine import Trainer
-from cfviz.training.folder import account, told
+from cfviz.training.folder import account
 from cfviz.training.recipe import Recipe, from_dict
 from cfviz.training.ship import card, export
 from tests.processes.warm import Warm

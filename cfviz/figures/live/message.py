@@ -12,7 +12,7 @@ or image/jpeg. `cfviz/web/shared/payload.js` reads it.
 Each figure decides what is in its header, except for these entries, which `pack` adds:
 
     id        changes with everything but `start`
-    palette   {"sda", "lda", "sequential": [hex], "diverging": [hex], "light": {css name: value}, "dark": {…}}
+    palette   {"sda", "lda", "sequential": [hex], "light": {css name: value}, "dark": {…}}
     strings   the figure's words
     start     where the figure starts
 
@@ -158,9 +158,8 @@ def opened(data: bytes) -> Message:
 
 def _palette() -> dict[str, Any]:
     """The colours that all figures share, in both themes."""
-    scales = {"sequential": list(theme.SEQUENTIAL), "diverging": list(theme.DIVERGING)}
-    kinds = {"sda": theme.SDA, "lda": theme.LDA}
-    return kinds | scales | {"light": theme.LIGHT.css(), "dark": theme.DARK.css()}
+    shared = {"sda": theme.SDA, "lda": theme.LDA, "sequential": list(theme.SEQUENTIAL)}
+    return shared | {"light": theme.LIGHT.css(), "dark": theme.DARK.css()}
 
 
 def _digest(header: Mapping[str, Any], body: bytes) -> str:

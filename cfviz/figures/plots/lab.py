@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from cfviz.figures.figure_cache import cached_figure
-from cfviz.figures.theme import DIVERGING, PERCENT, Theme
+from cfviz.figures.theme import PERCENT, Theme
 from cfviz.geometry import CEL_KERNELS, Grouping
 from cfviz.words import about, quantity, signed
 
@@ -72,7 +72,7 @@ def board(
 
 def colours(theme: Theme) -> tuple[str, str]:
     """Colours below and above zero: the ends of the diverging scale, as far as they read as colours."""
-    return ("#CE96DE", "#6EC87A") if theme.dark else ("#762A83", "#1B7837")
+    return theme.signs[1], theme.signs[-2]
 
 
 @cached_figure
@@ -155,17 +155,18 @@ def same_colours(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.
     return both[: len(before)], both[len(before) :]
 
 
-def differences(maps: Sequence[np.ndarray]) -> tuple[list[np.ndarray], float]:
+def differences(maps: Sequence[np.ndarray], theme: Theme) -> tuple[list[np.ndarray], float]:
     """Signed maps as pictures on one scale, symmetric about zero.
 
     Args:
         maps: (H, W) each.
+        theme: Colours.
 
     Returns:
         Pictures uint8 (H, W, 3), and the value at the ends of the scale.
     """
     top = max((float(np.abs(m).max()) for m in maps), default=0.0) or 1.0
-    stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in DIVERGING], float)
+    stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in theme.signs], float)
     at = np.linspace(-1, 1, len(stops))
     pictures = [np.stack([np.interp(m / top, at, stops[:, c]) for c in range(3)], -1) for m in maps]
     return [np.rint(p).astype(np.uint8) for p in pictures], top

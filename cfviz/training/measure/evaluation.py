@@ -11,13 +11,14 @@ from torch import nn
 from torch.utils.data import Subset
 
 from cfviz.data.labels import wordnet_id, wordnet_ids
+from cfviz.data.left_out import told
 from cfviz.framing import Size
 from cfviz.models.crossformer import CrossFormer
 from cfviz.models.weights.errors import printable
 from cfviz.run import name_of
 from cfviz.stats import wilson
 from cfviz.training.data import EvalSet, Marked, Photos, loader
-from cfviz.training.folder import account, shown, told
+from cfviz.training.folder import account, shown
 from cfviz.words import columns
 
 from .calibration import calibration, novelty

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cfviz.data.left_out import told
 from cfviz.framing import SMALLEST, Size, as_pair, parse_size, size_code
 from cfviz.geometry import Lda
 from cfviz.hooks import edit
@@ -24,7 +25,7 @@ from cfviz.models.probes.position_bias import edits, methods_of, sides_of, simpl
 from cfviz.options import BIAS_METHODS, TRAINED_SIZE, WINDOWS
 from cfviz.stats import pack_hits, unpack_hits
 from cfviz.training.data import EvalSet, KeptEvalSet, Photos, readable
-from cfviz.training.folder import account, identity, shown, told
+from cfviz.training.folder import account, identity, shown
 from cfviz.training.ship.export import commit
 
 from . import evaluation

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator
 
+from cfviz.data.left_out import told
 from cfviz.framing import Size, as_pair
 from cfviz.hooks import capture
 from cfviz.jobs import replacing, report, write
@@ -31,7 +32,7 @@ from cfviz.models.interventions.effects import begin_of, point_before, rest_from
 from cfviz.models.interventions.language import Intervention, check, dump, parse
 from cfviz.models.interventions.means import Means
 from cfviz.training.data import EvalSet, Marked, Photos, loader
-from cfviz.training.folder import account, identity, shown, told
+from cfviz.training.folder import account, identity, shown
 
 from . import evaluation
 from .study_measures import columns, measuring, summaries, summary

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from cfviz import jobs
+from cfviz.data import left_out
 from cfviz.models.crossformer import recorded
 from cfviz.ui.compute import models
 from cfviz.ui.context import Context
@@ -17,7 +19,7 @@ from cfviz.ui.session import reader, state
 from cfviz.ui.session.plain import plain
 
 SHOWN = 6  # jobs of a kind
-FIRST = 3  # skipped files to name
+LONGEST = 100  # letters of a skipped file's name, or of the reason
 EVERY = 1.0  # seconds between checks on a running job
 SCAN = 60.0  # seconds for which a scan of the photo folders stays valid
 ICONS = {
@@ -62,10 +64,8 @@ def folder_choice(ctx: Context, name: str, flat: bool = False) -> Path | None:
 def skipped(ctx: Context, about: Mapping[str, Any]) -> list[str]:
     """The sentence on the files a result leaves out, naming the first few; empty if all were used."""
     files = about.get("files", {}).get("skipped", {})
-    first = [f"{plain(name, 60)} ({plain(reason, 80)})" for name, reason in list(files.items())[:FIRST]]
-    key = "jobs.skipped" if len(files) <= FIRST else "jobs.skipped_more"
-    text = {"n": len(files), "names": ctx.t("common.comma").join(first), "more": len(files) - FIRST}
-    return [ctx.t(key, **text)] if files else []
+    said = left_out.sentence(files, ctx.lang, write=partial(plain, limit=LONGEST))
+    return [said] if said else []
 
 
 @st.cache_data(ttl=SCAN, max_entries=8, show_spinner=False)

@@ -5,7 +5,7 @@ import { Scheme } from "./scheme.js";
 import { Block, clip, percent, rank, softmax } from "../shared/maths.js";
 import { saveCanvas, saveDrawing, saveTable } from "../save/files.js";
 import { build, Choice, el, isWide, position, say, title, watched, words } from "../shared/markup.js";
-import { colours, css, PhotoMap, shade, wear } from "../shared/paint.js";
+import { colours, css, diverging, PhotoMap, shade, wear } from "../shared/paint.js";
 import { STEPS } from "../shared/near.js";
 import { Blocks, Heads, LEAK, Why } from "./panels.js";
 import { Quiz } from "./quiz.js";
@@ -58,7 +58,7 @@ export class Figure {
       }),
     }));
     this.t = words(header.strings);
-    this.tables = { heat: colours(header.palette.sequential), signed: colours(header.palette.diverging) };
+    this.tables = { heat: colours(header.palette.sequential) };
     this.heatCss = css(this.tables.heat);
     this.buildElements();
     this.loadPhoto(header.photo, array);
@@ -179,6 +179,7 @@ export class Figure {
   /** Take the colours of the theme around the figure. */
   applyTheme() {
     if (!wear(this, this.ui.root)) return;
+    this.tables.signed = colours(diverging(this.theme));
     const stops = this.header.palette.sequential.join(",");
     this.ui.ramp.style.background = `linear-gradient(90deg, ${stops})`;
     if (this.map?.groups) this.layOut();

@@ -6,7 +6,7 @@ import { fill } from "../shared/text.js";
 import { button, Choice, el, say, segmented, watched, words as named } from "../shared/markup.js";
 import { percent, signed } from "../shared/maths.js";
 import { WAYS } from "../shared/near.js";
-import { colours, css, outline, VEIL, wear } from "../shared/paint.js";
+import { colours, css, diverging, outline, VEIL, wear } from "../shared/paint.js";
 import { asked, Steps } from "../lab/steps.js";
 import { clip, limited, points, WHOLE, word, words } from "./strokes.js";
 
@@ -49,7 +49,6 @@ export class BrushFigure {
       after: array(one.after),
     }));
     this.heat = css(colours(header.palette.sequential));
-    this.signs = css(colours(header.palette.diverging));
     const file = new Blob([array(header.photo.file)], { type: "image/png" });
     createImageBitmap(file).then((photo) => {
       if (this.id !== header.id) return; // a later message came first
@@ -235,7 +234,9 @@ export class BrushFigure {
   }
 
   applyTheme() {
-    if (wear(this, this.root)) this.draw();
+    if (!wear(this, this.root)) return;
+    this.signs = css(colours(diverging(this.theme)));
+    this.draw();
   }
 
   // ---- painting --------------------------------------------------------------------------------------
@@ -486,7 +487,7 @@ export class BrushFigure {
     const round = (x) => x.toFixed(x < 10 ? 2 : 1);
     say(this.low, view === "change" ? `−${round(top)}` : "0");
     say(this.high, view === "change" ? `+${round(top)}` : round(top));
-    const stops = view === "change" ? this.header.palette.diverging : this.header.palette.sequential;
+    const stops = view === "change" ? diverging(this.theme) : this.header.palette.sequential;
     this.ramp.style.background = `linear-gradient(90deg, ${stops.join(",")})`;
     const { t } = this;
     this.map.setAttribute("aria-label", fill(t.map, { stage: this.stage + 1, view: t[view] }));

@@ -4,7 +4,7 @@ import { save, saveCanvas, saveDrawing } from "../save/files.js";
 import { Choice, el, mapBox, say, segmented, takeButtons, watched, words } from "../shared/markup.js";
 import { clip, signed } from "../shared/maths.js";
 import { STEPS } from "../shared/near.js";
-import { colours, wear } from "../shared/paint.js";
+import { colours, diverging, wear } from "../shared/paint.js";
 import { decode } from "../shared/payload.js";
 import { showPhoto } from "../shared/photo.js";
 import { CanvasPen, SvgPen } from "../shared/pen.js";
@@ -35,7 +35,7 @@ export class DenseFigure {
     this.header = header;
     this.t = words(header.strings);
     this.answer = new Answer(header, array);
-    this.tables = { heat: colours(header.palette.sequential), signed: colours(header.palette.diverging) };
+    this.tables = { heat: colours(header.palette.sequential) };
     if (other) {
       this.reasons = new Map();
       this.hovered = null;
@@ -248,7 +248,10 @@ export class DenseFigure {
 
   /** Take the colours of the theme around the figure. */
   applyTheme() {
-    if (wear(this, this.root) && this.photo) this.requestDraw();
+    if (!wear(this, this.root)) return;
+    this.tables.signed = colours(diverging(this.theme));
+    this.heats = new Map();
+    if (this.photo) this.requestDraw();
   }
 
   // ---- choices ---------------------------------------------------------------------------------------
@@ -591,7 +594,7 @@ export class DenseFigure {
     this.legend.hidden = !heat;
     const stage = state.show <= this.answer.stages.length ? state.show : 0;
     if (heat) {
-      const scale = stage ? header.palette.diverging : header.palette.sequential;
+      const scale = stage ? diverging(this.theme) : header.palette.sequential;
       this.ramp.style.background = `linear-gradient(90deg, ${scale.join(",")})`;
       say(this.low, stage ? signed(-heat.top) : "0");
       say(this.high, stage ? signed(heat.top) : heat.top.toPrecision(2));

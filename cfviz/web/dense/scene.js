@@ -29,7 +29,7 @@ function channels(packed) {
   return [packed & 255, (packed >> 8) & 255, (packed >> 16) & 255];
 }
 
-/** A signed map over tokens, white at zero and clear there; its scale is symmetrical. */
+/** A signed map over tokens, nearly clear at zero; its scale is symmetrical. */
 export function signedRaster(values, width, height, table) {
   const top = largest(values) || 1;
   const picture = raster(width, height, (i) => {

@@ -7,7 +7,7 @@ import { SvgPen } from "../shared/pen.js";
 import { Choice, el, say, segmented } from "../shared/markup.js";
 import { clip, signed } from "../shared/maths.js";
 import { STEPS } from "../shared/near.js";
-import { colours, css } from "../shared/paint.js";
+import { colours, css, diverging } from "../shared/paint.js";
 import { decode } from "../shared/payload.js";
 import { fill } from "../shared/text.js";
 import { WHOLE, Zoom } from "../zoom/zoom.js";
@@ -37,8 +37,6 @@ export class EmbeddingFigure extends PlaneFigure {
       return made.codes || !known[n]?.codes ? made : known[n];
     });
     this.heat = colours(header.palette.sequential);
-    this.signed = colours(header.palette.diverging);
-    this.signedCss = css(this.signed);
     if (first) this.state = { ...this.state, ...header.start };
     this.wanted = null;
     this.settleFor();
@@ -142,6 +140,12 @@ export class EmbeddingFigure extends PlaneFigure {
       MEASURES.map((name) => el("button", { type: "button", title: t[`${name}_help`] }, t[name])),
     );
     this.listen();
+  }
+
+  /** The colours of signed values in the theme around the figure. */
+  dress() {
+    this.signed = colours(diverging(this.theme));
+    this.signedCss = css(this.signed);
   }
 
   /** The colours of a layer's kernels: a side has one colour in every layer. */
@@ -326,8 +330,7 @@ export class EmbeddingFigure extends PlaneFigure {
     plane.drawBackground(this.photo, this.theme, values, table, low, high, 0.88);
     const show = number(state.measure);
     ui.ramp.parentNode.hidden = !values;
-    const { diverging, sequential } = this.header.palette;
-    const stops = state.channel !== null ? diverging : sequential;
+    const stops = state.channel !== null ? diverging(this.theme) : this.header.palette.sequential;
     ui.ramp.style.background = `linear-gradient(90deg, ${stops.join(",")})`;
     say(ui.low, state.channel !== null ? signed(low) : "0");
     say(ui.high, state.channel !== null ? signed(high) : show(high));

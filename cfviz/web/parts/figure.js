@@ -5,7 +5,7 @@ import { saveDrawing, saveTable } from "../save/files.js";
 import { SvgPen } from "../shared/pen.js";
 import { Choice, el, position, say, segmented } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
-import { colours } from "../shared/paint.js";
+import { colours, diverging } from "../shared/paint.js";
 import { about, fill } from "../shared/text.js";
 
 export class PartsFigure extends PlaneFigure {
@@ -22,7 +22,6 @@ export class PartsFigure extends PlaneFigure {
   read(array, first) {
     const { header } = this;
     this.parts = header.parts.map((part) => ({ ...part, map: part.codes && read(array, part) }));
-    this.signed = veiled(colours(header.palette.diverging));
     if (first) this.state = { ...this.state, ...header.start };
   }
 
@@ -90,8 +89,9 @@ export class PartsFigure extends PlaneFigure {
 
   /** The colours of what takes away and of what adds, for the style sheet, too. */
   dress() {
-    const { diverging } = this.header.palette;
-    [this.down, this.up] = [diverging[2], diverging.at(-3)];
+    const stops = diverging(this.theme);
+    this.signed = veiled(colours(stops));
+    [this.down, this.up] = [stops[2], stops.at(-3)];
     this.root.style.setProperty("--down", this.down);
     this.root.style.setProperty("--up", this.up);
   }
@@ -230,7 +230,7 @@ export class PartsFigure extends PlaneFigure {
     this.most = most || 1;
     this.plane.drawBackground(this.photo, this.theme, sum, this.signed, -this.most, this.most, 1);
     ui.legend.hidden = !sum;
-    ui.ramp.style.background = `linear-gradient(90deg, ${header.palette.diverging.join(",")})`;
+    ui.ramp.style.background = "linear-gradient(90deg, var(--diverging))";
     say(ui.low, signed(-this.most));
     say(ui.high, signed(this.most));
     this.mark();

@@ -8,7 +8,7 @@ import { Groups } from "../shared/groups.js";
 import { el, say } from "../shared/markup.js";
 import { clip, percent } from "../shared/maths.js";
 import { STEPS } from "../shared/near.js";
-import { outline, shade } from "../shared/paint.js";
+import { diverging, outline, shade } from "../shared/paint.js";
 import { drawPhoto, Photo } from "../shared/photo.js";
 import { fill } from "../shared/text.js";
 import { SvgPen } from "../shared/pen.js";
@@ -338,8 +338,7 @@ export class AnswerPart extends Frame {
     const { low, high: most } = this.legend[this.state.less];
     legendOf(
       pen,
-      header.palette,
-      this.state.less ? "diverging" : "sequential",
+      this.state.less ? diverging(look.theme) : header.palette.sequential,
       24,
       pen.height - 28,
       low.textContent,

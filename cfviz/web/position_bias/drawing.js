@@ -5,7 +5,7 @@
 
 import { el, say } from "../shared/markup.js";
 import { STEPS } from "../shared/near.js";
-import { colours, css, hatch, outline } from "../shared/paint.js";
+import { colours, css, diverging, hatch, outline } from "../shared/paint.js";
 
 /** The cell of a (2Gh-1) x (2Gw-1) surface for the key at (down, right) from the query. */
 export function entryAt(Gh, Gw, down, right) {
@@ -298,7 +298,7 @@ export class Section {
 
 /** What all drawings need of a theme, and G, outside which they hatch. */
 export function looks(palette, mode, G) {
-  const signed = colours(palette.diverging);
+  const signed = colours(diverging(palette[mode]));
   const heat = colours(palette.sequential);
   return { theme: palette[mode], signed, signedCss: css(signed), heat, heatCss: css(heat), G };
 }

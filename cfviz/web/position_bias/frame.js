@@ -110,7 +110,8 @@ export class Frame {
 
   ramp(scale) {
     const [low, high, ramp] = [el("span.num"), el("span.num"), el("div.ramp")];
-    ramp.style.background = `linear-gradient(90deg, ${this.header.palette[scale].join(",")})`;
+    const stops = scale === "diverging" ? "var(--diverging)" : this.header.palette[scale].join(",");
+    ramp.style.background = `linear-gradient(90deg, ${stops})`;
     return { root: el("div.legend", {}, low, ramp, high), low, high };
   }
 
@@ -179,9 +180,8 @@ export function fine(x) {
 }
 
 /** A colour scale and its two ends, for a saved picture. */
-export function legendOf(pen, palette, scale, x, y, low, high, ink) {
-  const id = `scale-${scale}`;
-  const stops = palette[scale];
+export function legendOf(pen, stops, x, y, low, high, ink) {
+  const id = "scale";
   const colours = stops.map((c, i) => `<stop offset="${i / (stops.length - 1)}" stop-color="${c}"/>`);
   pen.parts.push(`<linearGradient id="${id}">${colours.join("")}</linearGradient>`);
   pen.text(x, y + 9, low, { fill: ink });

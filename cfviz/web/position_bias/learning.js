@@ -10,6 +10,7 @@ import { entryAt, looks, OffsetMap, Solid } from "./drawing.js";
 import { fine, Frame, legendOf, pasted, span } from "./frame.js";
 import { FLOOR, Thumb } from "./part.js";
 import { farthest, offsetsOf, steps, unitsOf } from "./surface_maths.js";
+import { diverging } from "../shared/paint.js";
 
 const PACE = 220; // ms between two records while playing
 const TALL = 118; // pixels, of a curve
@@ -491,7 +492,7 @@ export class LearningPart extends Frame {
   }
 
   svg() {
-    const { look, block, t, header, state } = this;
+    const { look, block, t, state } = this;
     const pen = new SvgPen(940, 760);
     pen.rect(0, 0, pen.width, pen.height, look.theme.paper);
     pen.text(20, 28, `${this.blockName(block)} · ${this.facts.textContent}`, {
@@ -510,7 +511,7 @@ export class LearningPart extends Frame {
       pen.text(20, 312, this.twinFacts.textContent, { fill: look.theme.ink });
     } else pasted(pen, this.map.base, 20, 64, 400, 400);
     pasted(pen, this.solid.canvas, 460, 64, 440, (440 * this.solid.canvas.height) / this.solid.canvas.width);
-    legendOf(pen, header.palette, "diverging", 20, 480, fine(-this.full), fine(this.full), look.theme.ink);
+    legendOf(pen, diverging(look.theme), 20, 480, fine(-this.full), fine(this.full), look.theme.ink);
     pen.text(20, 508, t.learning_top1, { fill: look.theme.muted });
     pen.text(460, 508, this.spreadName, { fill: look.theme.muted });
     this.curvesShown.forEach((curve, i) => this.curve(pen, curve, 20 + 440 * i, 512, 400));

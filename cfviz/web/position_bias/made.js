@@ -2,7 +2,7 @@
 
 import { button, el, say } from "../shared/markup.js";
 import { signed } from "../shared/maths.js";
-import { shade } from "../shared/paint.js";
+import { diverging, inkOn, shade } from "../shared/paint.js";
 import { about, fill } from "../shared/text.js";
 import { entryAt, OffsetMap } from "./drawing.js";
 import { legendOf, pasted } from "./frame.js";
@@ -240,7 +240,7 @@ export class MadePart extends Part {
       const tone = Math.max(0, Math.min(255, Math.round(127.5 + (127.5 * table[i]) / this.full)));
       pen.fillStyle = look.signedCss[tone];
       pen.fillRect(x, y, side, side);
-      pen.fillStyle = tone > 60 && tone < 195 ? "#14171B" : "#FFFFFF";
+      pen.fillStyle = inkOn(look.signedCss[tone]);
       pen.fillText(i, x + side / 2, y + side / 2);
     });
     for (const [ink, thick] of [
@@ -290,16 +290,7 @@ export class MadePart extends Part {
     [this.matrix, this.table.base, this.group].forEach((canvas, i) =>
       pasted(pen, canvas, 20 + i * 290, y + 14, 270, 270),
     );
-    legendOf(
-      pen,
-      this.header.palette,
-      "diverging",
-      310,
-      y + 300,
-      signed(-this.full),
-      signed(this.full),
-      look.theme.ink,
-    );
+    legendOf(pen, diverging(look.theme), 310, y + 300, signed(-this.full), signed(this.full), look.theme.ink);
     return pen;
   }
 

@@ -7,6 +7,7 @@ import { fine, legendOf, pasted, span } from "./frame.js";
 import { FLOOR, Part } from "./part.js";
 import { farthest, nearPairs, summary } from "./surface_maths.js";
 import { SvgPen } from "../shared/pen.js";
+import { diverging } from "../shared/paint.js";
 
 const [LEAST, MOST] = [2, 48];
 
@@ -222,8 +223,7 @@ export class ResizedPart extends Part {
     });
     legendOf(
       pen,
-      this.header.palette,
-      "diverging",
+      diverging(look.theme),
       20,
       pen.height - 24,
       fine(-this.drawn),

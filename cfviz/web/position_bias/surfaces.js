@@ -10,6 +10,7 @@ import { FAINT, FLOOR, Part, Thumb } from "./part.js";
 import { farthest } from "./surface_maths.js";
 import { SvgPen } from "../shared/pen.js";
 import { room } from "../deck/deck.js";
+import { diverging } from "../shared/paint.js";
 
 const ORDERS = ["number", "near", "horizontal", "diagonal", "shifted", "decay", "spread"];
 const MEASURES = {
@@ -294,16 +295,7 @@ export class SurfacesPart extends Part {
       pen.text(490 + 230 * n, 400, section.name.textContent, { fill: look.theme.muted });
       pasted(pen, section.canvas, 490 + 230 * n, 408, 215, 74);
     });
-    legendOf(
-      pen,
-      this.header.palette,
-      "diverging",
-      20,
-      500,
-      fine(-this.drawn),
-      fine(this.drawn),
-      look.theme.ink,
-    );
+    legendOf(pen, diverging(look.theme), 20, 500, fine(-this.drawn), fine(this.drawn), look.theme.ink);
     pen.text(20, 530, this.note.textContent, { fill: look.theme.muted });
     const side = Math.min(100, 940 / this.tiles.length - 8);
     this.tiles.forEach(({ thumb }, n) => {

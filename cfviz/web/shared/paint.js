@@ -15,6 +15,11 @@ export function colours(stops) {
   return table;
 }
 
+/** The colours of signed values in a theme, as hex stops: zero is in the middle. CSS has them as --diverging. */
+export function diverging(theme) {
+  return theme.diverging.split(",");
+}
+
 /** The same colours as CSS strings, for canvas fills. */
 export function css(table) {
   return Array.from(table, (c) => `rgb(${c & 255},${(c >> 8) & 255},${(c >> 16) & 255})`);
@@ -404,4 +409,10 @@ function luminance(colour) {
   pen.fillRect(0, 0, 1, 1);
   const [r, g, b] = pen.getImageData(0, 0, 1, 1).data;
   return (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255;
+}
+
+/** Black or white, whichever is easier to read on a colour given as rgb(r,g,b). */
+export function inkOn(colour) {
+  const [r, g, b] = colour.match(/\d+/g).map((c) => ((Number(c) / 255 + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.2 ? "#14171B" : "#FFFFFF";
 }

@@ -196,13 +196,17 @@ class SelfTest {
       return [image];
     }
     if (!biases) return [];
-    return [el("div", {}, html("div", biases), html("p.small", this.word("bias_scale")))];
+    const four = el("div.surfaces");
+    four.drawings = biases;
+    return [el("div", {}, four, html("p.small", this.word("bias_scale")))];
   }
 
   /** The pictures of maps in the colours of the page. */
   colour() {
     for (const image of this.box.querySelectorAll(".cf-still"))
       image.src = `data:image/svg+xml,${encodeURIComponent(image.drawings[this.page.theme])}`;
+    for (const four of this.box.querySelectorAll(".surfaces"))
+      four.replaceChildren(html("div", four.drawings[this.page.theme]));
   }
 
   // ---- results -----------------------------------------------------------------------------------------

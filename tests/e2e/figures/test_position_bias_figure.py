@@ -109,6 +109,17 @@ def test_surfaces_in_the_browser_equal_the_analysis(
     drawing += "return (performance.now() - s) / 50; }"
     assert pace(page, drawing) < 16
     taken(page)
+    page.emulate_media(color_scheme="dark")
+    page.evaluate("document.querySelector('.pb').figure.applyTheme()")
+    zero = "#232527"
+    assert page.evaluate("document.querySelector('.pb').figure.svg().toString()").count(zero) == 1
+    ramps = page.locator(".pb .legend .ramp").all()
+    assert len(ramps) == (part != "made")
+    for ramp in ramps:
+        painted = ramp.evaluate("(one) => getComputedStyle(one).backgroundImage")
+        assert f"rgb{tuple(bytes.fromhex(zero[1:]))}" in painted
+    level = "() => document.querySelector('.pb').figure.look.signedCss[128]"
+    assert max(map(int, re.findall(r"\d+", page.evaluate(level)))) < 48, "zero is as dark as the page"
     page.close()
     assert not errors, json.dumps(errors)
 

@@ -36,7 +36,9 @@ def show_heads(experiment: Experiment) -> None:
         on_change=lambda: ctx.put(heads=st.session_state["lab.heads"]),
     )  # fmt: skip
     point = experiment.watch[count + stage - 1]
-    found = cache.cached_with_trace(experiment.after, ("lab heads", point), lambda: _heads(experiment, point))
+    found = cache.cached_with_trace(
+        experiment.after, ("lab heads", point, ctx.theme.name), lambda: _heads(experiment, point)
+    )
     pictures, moved, top, end = found
     most = int(np.argmax(moved))
     key = "heads_look" if moved[most] > 0 else "heads_same"
@@ -96,7 +98,7 @@ def _heads(experiment: Experiment, point: str) -> tuple[list[str], np.ndarray, f
     before, after = _by_head(experiment, point)
     apart = [y - x for x, y in zip(before, after, strict=True)]
     heats, top = heat([*before, *after])
-    signs, end = differences(apart)
+    signs, end = differences(apart, experiment.ctx.theme)
     n = len(before)
     pictures = [p for h in range(n) for p in (heats[h], heats[n + h], signs[h])]
     moved = np.array([float(np.abs(one).mean()) for one in apart])

@@ -202,7 +202,7 @@ def show_stages(experiment: Experiment) -> None:
         on_change=lambda: ctx.put(at=st.session_state["lab.at"]),
     )
     found = cache.cached_with_trace(
-        experiment.after, ("lab stages", experiment.watch), lambda: _stages(experiment)
+        experiment.after, ("lab stages", experiment.watch, ctx.theme.name), lambda: _stages(experiment)
     )
     pictures, captions, notes, tops = found
     chart.show_hint(
@@ -248,7 +248,7 @@ def _stages(experiment: Experiment) -> tuple[list[str], list[tuple[str, str]], l
     """Pictures of all stages (six each), their captions, their notes and the limits of the colour scales."""
     moved, given = _maps(experiment)
     (changes, top), (heats, most) = heat(moved), heat([*given[0], *given[1]])
-    signs, end = differences([b - a for a, b in zip(*given, strict=True)])
+    signs, end = differences([b - a for a, b in zip(*given, strict=True)], experiment.ctx.theme)
     pictures, captions, notes = [], [], []
     n = len(moved)
     for s, point in enumerate(experiment.watch[:n]):

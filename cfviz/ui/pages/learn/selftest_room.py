@@ -169,7 +169,7 @@ def _picture(ctx: Context, item: Item) -> None:
         st.html(picture(map_svg(ctx.theme, item.side, item.query, item.letters.items()), map_said(t, item)))
     if item.surfaces:
         said_of = {letter: bias_said(t, letter, one) for letter, one in item.surfaces.items()}
-        st.html(bias_html(item.surfaces, said_of))
+        st.html(bias_html(ctx.theme, item.surfaces, said_of))
         st.caption(t("selftest.bias_scale"))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from cfviz.options import BIAS_METHODS
 from cfviz.ui.context import Context
 from cfviz.ui.figures.position_bias import BiasSubject
 from cfviz.ui.widgets import chart
-from cfviz.words import quantity, signed, together
+from cfviz.words import decimal, quantity, signed, together
 
 RESULTS = ASSETS / "results"
 COMMAND = "python -m cfviz sizes --data FOLDER --weights crossformer_nano --json sizes-own.json"
@@ -74,6 +76,53 @@ def verdict(ctx: Context) -> list[str]:
     found = results()
     lines = sentences(ctx, found) if found else []
     return lines or [ctx.t("position_bias.verdict_missing")]
+
+
+def plain(ctx: Context, found: Results | None = None, window: str = "scaled") -> str:
+    """When DPB beats a table, in sentences without an interval; empty if that was not measured.
+
+    Args:
+        ctx: The page.
+        found: A results file; by default the shipped one with most photos.
+        window: One of the file's windows; what its rows cannot support is left out.
+    """
+    found = found or results()
+    if found is None or main_of(found["rows"]) != OWN[0]:
+        return ""
+    t, tests, trained = ctx.t, tested(found), found.get("trained_size", 224)
+    worth, cut, table = (tests.get((window, ("dpb", way)), []) for way in ("none", "cut", "bicubic"))
+    lines = [_worth(ctx, [d for d in worth if isinstance(d.size, int) and d.sign > 0])]
+    if won := [d for d in cut if d.sign > 0]:
+        lines.append(t("position_bias.plain_cut", **_most(max(won, key=lambda d: d.value))))
+    if outcome := accuracy_by_size.verdict(table, trained):
+        ends = (outcome.best, outcome.worst)
+        fields = {"wins": _sizes(ctx, outcome.wins), "losses": _sizes(ctx, outcome.losses)}
+        fields |= _most(max(ends, key=lambda d: abs(d.value) if outcome.code == "open" else d.sign * d.value))
+        fields["most"] = decimal(ceil(1000 * max(abs(d.value) for d in ends)) / 10, 1)
+        lines.append(t(f"position_bias.plain_{outcome.code}", **fields))
+    said = together(*lines)
+    return together(t("position_bias.plain_asked"), said) if said else ""
+
+
+def _worth(ctx: Context, won: Sequence[accuracy_by_size.Difference]) -> str:
+    """What no bias at all costs, at the sizes where that is significant."""
+    if not won:
+        return ""
+    near, far = won[0], won[-1]
+    fields = {"far": _points(far), "far_at": quantity(size_name(far.size), "px")}
+    if all(a.value < b.value for a, b in pairwise(won)) and len(won) > 1:
+        fields |= {"near": _points(near), "near_at": quantity(size_name(near.size), "px")}
+        return ctx.t("position_bias.plain_grows", **fields)
+    return ctx.t("position_bias.plain_worth", **fields)
+
+
+def _most(d: accuracy_by_size.Difference) -> dict[str, str]:
+    return {"by": _points(d), "at": quantity(size_name(d.size), "px")}
+
+
+def _points(d: accuracy_by_size.Difference) -> str:
+    """The size of a difference in percentage points, rounded for a sentence."""
+    return decimal(100 * abs(d.value), 1)
 
 
 def tested(found: Results) -> accuracy_by_size.Tested:

@@ -31,8 +31,15 @@ MOVED = "cfviz.position_bias.moved"  # to another block or head, since the page 
 # ---------------------------------------------------------------- the summary
 
 
-def show_summary(ctx: Context, subject: BiasSubject, verdict: Sequence[str]) -> None:
-    """The page's findings in numbers."""
+def show_summary(ctx: Context, subject: BiasSubject, plain: str, verdict: Sequence[str]) -> None:
+    """The page's findings: in plain words, then in numbers.
+
+    Args:
+        ctx: The page.
+        subject: The model's position bias.
+        plain: When DPB beats a table, in plain words; may be empty.
+        verdict: The same with intervals and tests.
+    """
     t = ctx.t
     spreads = [max(m["spread"] for m in block.measures) for block in subject.blocks]
     best = int(np.argmax(spreads))
@@ -54,9 +61,10 @@ def show_summary(ctx: Context, subject: BiasSubject, verdict: Sequence[str]) -> 
         names = t("common.comma").join(block_name(ctx, block) for block in flat)
         fields = {"blocks": names, "spread": f"{most:.2g}", "factor": f"{np.exp(most):.6g}"}
         lines.append(t("position_bias.short_flat", **fields))
-    lines += verdict
     st.subheader(t("position_bias.short_title"), anchor=False)
-    st.markdown("\n".join(f"- {line}" for line in lines))
+    if plain:
+        chart.show_hint(plain)
+    st.markdown("\n".join(f"- {line}" for line in [*lines, *verdict]))
 
 
 # ---------------------------------------------------------------- the figures

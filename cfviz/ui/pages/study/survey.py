@@ -25,6 +25,7 @@ from cfviz.ui.widgets.report import show_report_button
 from cfviz.ui.widgets.request import requested
 from cfviz.ui.widgets.surveys import KIND, RESULT, folder_of, of_folders
 from cfviz.ui.widgets.takeaway import Table, take_away
+from cfviz.words import together
 
 NAME = "study.survey"
 SOURCES = ("folder", "own")
@@ -80,7 +81,7 @@ def _folder(ctx: Context) -> None:
         )  # fmt: skip
     files = found[name].files
     lines = [ctx.t("survey.folder_left", used=files["used"], files=files["files"], left=files["not_chosen"])]
-    st.caption(" ".join([*lines, *skipped(ctx, {"files": files})]))
+    st.caption(together(*lines, *skipped(ctx, {"files": files})))
     _show(ctx, found[name], name, f'"{folder_of(name)}"  # the path of the folder')
 
 
