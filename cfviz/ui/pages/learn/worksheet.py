@@ -67,11 +67,11 @@ def worksheet(sheet: Sheet, key: bool = False) -> bytes:
     page = f"""<!doctype html>
 <html lang="{sheet.lang}"><head><meta charset="utf-8"/><meta name="viewport" content="width=device-width"/>
 <title>{escape(kind)}: {escape(title)}</title><style>{web.text(STYLE)}</style></head><body>
-<figure><img alt="{escape(sheet.photo)}" src="{data_uri(crop, "JPEG", quality=85)}"/>
-<figcaption>{escape(sheet.photo)}. {escape(sheet.credit)}</figcaption></figure>
+<header><figure><img alt="{escape(sheet.photo)}" src="{data_uri(crop, "JPEG", quality=85)}"/>
+<figcaption>{escape(sheet.photo)}<br>{escape(sheet.credit)}</figcaption></figure>
 <p class="quiet">cfviz · {escape(kind)}</p><h1>{escape(title)}</h1>
 <p>{marked(sheet.course.text(sheet.lang, f"{lesson.id}.goal"))}</p>
-<p class="quiet">{escape(about)}</p>{who}{steps}</body></html>
+<p class="quiet">{escape(about)}</p>{who}</header>{steps}</body></html>
 """
     return page.encode()
 
