@@ -15,7 +15,7 @@ export function colours(stops) {
   return table;
 }
 
-/** The colours of signed values in a theme, as hex stops: zero is in the middle. CSS has them as --diverging. */
+/** The colours of signed values in a theme, as hex stops with zero in the middle; in CSS, --diverging. */
 export function diverging(theme) {
   return theme.diverging.split(",");
 }
