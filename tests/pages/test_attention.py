@@ -20,7 +20,7 @@ from cfviz.models.others.opening import OFFERED, open_other
 from cfviz.models.weights.errors import CheckpointError
 from cfviz.run import inspect
 from cfviz.ui import context
-from cfviz.ui.pages.attention import measures, offsets, others, others_own, similar
+from cfviz.ui.pages.attention import measures, offsets, others, others_own, similar, view
 from cfviz.words import percent, translator, two_digits
 from tests.conftest import at_rest
 from tests.pages.test_pages import run
@@ -54,6 +54,26 @@ def test_every_head_is_in_the_table() -> None:
     assert set(table["kind"]) == {"SDA", "LDA"}
     near, far = (table[(table.stage == 1) & (table.kind == kind)].distance.mean() for kind in ("SDA", "LDA"))
     assert far > near
+
+
+@pytest.mark.slow
+def test_the_page_does_not_wait_for_the_blocks_that_the_figure_begins_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packed, made = [], view.packed_message
+
+    def pack(source: str, at: view.Place, part: str, *rest: Any) -> Any:
+        packed.append(part)
+        return made(source, at, part, *rest)
+
+    monkeypatch.setattr(view, "packed_message", pack)
+    app = run("attention", photo="cat", size="96", lang="en")
+    assert packed == ["first"]
+    asked = f"cfviz.asked.{view.NAME}"
+    app.session_state[asked] = app.session_state[view.SENT][0]  # as the browser does once it has the figure
+    app.run()
+    assert not app.exception
+    assert packed == ["first", "first", "stage"]
 
 
 @pytest.mark.slow

@@ -104,9 +104,12 @@ class Unit:
                 f"the content logits are {came}; expected (nG, nH, N, N) = ({g.nG}, nH, {g.N}, {g.N})"
             )
         rows = _by_token(content, g)  # H*W, nH, N
-        mask = _by_token(np.broadcast_to(np.where(g.valid, 0, MASKED)[:, None, None], content.shape), g)
-        highest = np.where(mask < 0, -np.inf, rows).max(-1, keepdims=True)
-        codes, high, span = quantise(np.where(mask < 0, highest, rows))  # padding spends no steps
+        spent, mask = rows, np.zeros(())
+        if g.padded:
+            mask = _by_token(np.broadcast_to(np.where(g.valid, 0, MASKED)[:, None, None], content.shape), g)
+            highest = np.where(mask < 0, -np.inf, rows).max(-1, keepdims=True)
+            spent = np.where(mask < 0, highest, rows)  # padding spends no steps
+        codes, high, span = quantise(spent)
         table = bias_by_offset(self.bias, g.Gh, g.Gw)
         offsets = np.broadcast_to(table[:, relative_index(g.Gh, g.Gw)], content.shape)
         bias = _by_token(offsets, g).astype(np.float64)

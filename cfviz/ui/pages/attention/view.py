@@ -24,7 +24,7 @@ from cfviz.ui.session import forms, photos
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.answer import choose_class, show_answer_line
 from cfviz.ui.widgets.chart import let_the_browser_paint, show_hint
-from cfviz.ui.widgets.figure import about_to_appear, committed, follow_up, living_figure, move_to
+from cfviz.ui.widgets.figure import about_to_appear, committed, follow_later, living_figure, move_to
 from cfviz.ui.widgets.request import requested
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.ui.widgets.weights import warn_without_answer
@@ -171,8 +171,9 @@ def block_of(trace: Trace, s: int, b: int) -> Kept:
 def show_attention(ctx: Context, subject: AttentionSubject) -> None:
     """The living figure on the chosen photo; a click updates the link.
 
-    The initial block is sent and drawn first, then the others of its stage. Another stage is sent when the
-    reader goes there: all of them together are twice the bytes.
+    The initial block is sent and drawn first, the others of its stage once the browser has it: the page's run
+    does not wait for them. Another stage is sent when the reader goes there: all of them together are twice
+    the bytes.
     """
     here = selection_from_link(ctx, subject.trace)
     appears = about_to_appear(NAME)
@@ -201,7 +202,12 @@ def show_attention(ctx: Context, subject: AttentionSubject) -> None:
     living_figure(packed.data, name=NAME, on_commit=commit)
     if appears:
         let_the_browser_paint()
-    follow_up(packed_message(subject.source, later, "stage", first, subject.trace, "en").data, name=NAME)
+    follow_later(NAME, subject.source, partial(_rest, subject, later, first))
+
+
+def _rest(subject: AttentionSubject, later: Place, first: Place) -> bytes:
+    """The other blocks of a stage."""
+    return packed_message(subject.source, later, "stage", first, subject.trace, "en").data
 
 
 def _send_stage(subject: AttentionSubject, to: dict[str, Any]) -> None:
