@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from bench.browsers import FULL, SHELL, installed
+from cfviz import inspect
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
 DOG = "photo=german-shepherd&lang=en"
@@ -40,12 +41,15 @@ FROM = {
     "parts": ".lp",
     "blocks": ".rd",
 }  # name -> what the picture begins with, where the page's head would fill half of it
+PAPER = "paper"  # name of the picture that shows a figure for a paper, which needs no app
 WIDTH, HEIGHT, LIMIT = 1440, 900, 300_000
 
 
 def main(base: str, *names: str) -> None:
     """Write one WebP per page, 1440 px wide, in the light theme."""
     FOLDER.mkdir(parents=True, exist_ok=True)
+    if not names or PAPER in names:
+        _write(PAPER, _paper())
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=installed(*FULL, SHELL), args=["--no-sandbox"])
         for name, address in PAGES.items():
@@ -68,13 +72,27 @@ def main(base: str, *names: str) -> None:
                 page.wait_for_timeout(500)
             picture = Image.open(BytesIO(page.screenshot()))
             context.close()
-            written = FOLDER / f"{name}.webp"
-            for quality in (90, 80, 70, 60):
-                picture.save(written, quality=quality, method=6)
-                if written.stat().st_size <= LIMIT:
-                    break
-            print(written.name, written.stat().st_size)
+            _write(name, picture)
         chromium.close()
+
+
+def _paper() -> Image.Image:
+    """The heads of one token as `cfviz figure` draws them, two columns wide."""
+    trace = inspect("gallery:german-shepherd", watch="layers.0.blocks.1.attn.probs")
+    drawn = BytesIO()
+    trace.plot("heads", "two", stage=0, block=1, row=20, col=28).savefig(drawn, format="png", dpi=300)
+    picture = Image.open(drawn).convert("RGB")
+    return picture.resize((WIDTH, round(WIDTH * picture.height / picture.width)), Image.Resampling.LANCZOS)
+
+
+def _write(name: str, picture: Image.Image) -> None:
+    """Write a picture as WebP, in the best quality that is small enough."""
+    written = FOLDER / f"{name}.webp"
+    for quality in (90, 80, 70, 60):
+        picture.save(written, quality=quality, method=6)
+        if written.stat().st_size <= LIMIT:
+            break
+    print(written.name, written.stat().st_size)
 
 
 if __name__ == "__main__":

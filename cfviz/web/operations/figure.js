@@ -108,13 +108,14 @@ export class OperationsFigure {
 
   /** A known part has a word; any other model's has its own name, and its kind where that tells more. */
   name(row) {
-    if (row.name !== null) {
-      const [stage, block] = row.at ?? [];
-      const first = row.at ? fill(this.t.block_at, { stage, block }) : "";
-      const kind = row.kind === row.name || row.at ? "" : row.kind;
-      return [first, row.name, kind].filter(Boolean).join(" · ");
-    }
+    if (row.name !== null) return this.named(row, row.name);
     return fill(this.t[`kind_${row.kind}`] ?? row.kind, { n: row.n ?? "" }).replace(/^kind_/, "");
+  }
+
+  /** A block's numbers and what it is called, or that and the class or function. */
+  named({ at, kind }, called) {
+    if (at) return `${fill(this.t.block_at, { stage: at[0], block: at[1] })} · ${called}`;
+    return kind === called ? called : `${called} · ${kind}`;
   }
 
   /** The rows that are shown: those whose parents are unfolded, or those that a search finds. */
@@ -229,11 +230,12 @@ export class OperationsFigure {
     const { t, rows, ui } = this;
     const row = rows[i];
     const above = this.above(i).slice(0, -1).reverse();
-    // a row of its own name stands in the full name of its module, or of the nearest one around it
-    const module = row.name === null ? "" : row.module || (rows[above.at(-1)]?.module ?? "");
-    const own = row.module === "" || row.at ? this.name(row) : row.kind;
-    const what = module ? [module] : above.map((p) => this.name(rows[p]));
-    const place = [...what, module && row.module ? own : this.name(row)].join(" › ");
+    // a row of its own name: the full one of its module, or of the nearest around a step that is none
+    const around = rows[above.at(-1)]?.module;
+    const own = row.module ? [this.named(row, row.module)] : [around, this.name(row)];
+    const place = (row.name === null ? [...above.map((p) => this.name(rows[p])), this.name(row)] : own)
+      .filter(Boolean)
+      .join(" › ");
     const fields = {
       ms: time(row.ms),
       low: time(row.low),
