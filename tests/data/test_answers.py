@@ -169,8 +169,8 @@ def test_photos_the_model_can_know_come_first() -> None:
 def test_how_often_such_an_answer_is_right_stands_beside_it() -> None:
     found = {"bins": [{"from": 0.6, "to": 0.7, "photos": 624, "right": 0.7516, "low": 0.71, "high": 0.78}]}
     said = (
-        "When it says 60 to 70\u00a0%, it is right 75\u00a0% of the time: measured on 624 validation photos, "
-        "all of its own classes."
+        "On photos of its own classes, it is right 75\u00a0% of the time when it says 60 to 70\u00a0% "
+        "(624 validation photos)."
     )
     assert answers.confidence(EN, found, 0.648) == said
     assert "75\u00a0%" in answers.confidence(ZH, found, 0.6)
