@@ -10,9 +10,10 @@ from cfviz.ui.widgets.section import opens
 ctx = start("position_bias")
 subject = subject_of(ctx)
 ctx.computed()  # the first figure needs no prediction
-verdict = accuracy.verdict(ctx)
+plain = accuracy.plain(ctx)
+verdict = [] if plain else accuracy.verdict(ctx)  # with intervals, it stands beside the curves
 surfaces.show_figure(ctx, subject, "surfaces", first=not opens(ctx, "answer", answer.PARAMS))
-surfaces.show_summary(ctx, subject, accuracy.plain(ctx), verdict)
+surfaces.show_summary(ctx, subject, plain, verdict)
 section(ctx, "made", surfaces.show_figure, ctx, subject, "made")
 section(ctx, "resized", surfaces.show_figure, ctx, subject, "resized", params=("Gh", "Gw", "less", "large"))
 section(ctx, "learning", learning.show_learning, ctx)

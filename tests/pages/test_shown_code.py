@@ -28,7 +28,7 @@ from cfviz.models.interventions.language import FILLS
 from cfviz.models.others.sides import Side, open_side
 from cfviz.models.weights.checkpoints import load_checkpoint
 from cfviz.provenance import Provenance
-from cfviz.run import inspect
+from cfviz.run import inspect, inspect_prepared
 from cfviz.trace import Trace
 from cfviz.ui.compute import cache, models
 from cfviz.ui.pages.attention import view
@@ -91,10 +91,10 @@ def on_screen(monkeypatch: pytest.MonkeyPatch) -> list[Trace]:
     kept = cache.TraceCache()
 
     def watched(*args: Any, **kwargs: Any) -> Trace:
-        made.append(inspect(*args, **kwargs))
+        made.append(inspect_prepared(*args, **kwargs))
         return made[-1]
 
-    monkeypatch.setattr(cache, "inspect", watched)
+    monkeypatch.setattr(cache, "inspect_prepared", watched)
     monkeypatch.setattr(cache, "trace_cache", lambda: kept)
     return made
 

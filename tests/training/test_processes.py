@@ -18,7 +18,7 @@ def test_a_command_leaves_no_process_group_open(command: str, monkeypatch: pytes
         distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
         raise ValueError("the photos are gone")
 
-    monkeypatch.setattr(cli, "_threads", opens_a_group_and_fails)
+    monkeypatch.setattr(cli, "set_threads", opens_a_group_and_fails)
     required = {"train": ["--config", "x", "--out", "x"], "export-weights": ["x", "--out", "x"]}
     options = required.get(command, ["--data", "x"])
     if command == "study":

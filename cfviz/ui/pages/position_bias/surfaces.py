@@ -32,13 +32,13 @@ MOVED = "cfviz.position_bias.moved"  # to another block or head, since the page 
 
 
 def show_summary(ctx: Context, subject: BiasSubject, plain: str, verdict: Sequence[str]) -> None:
-    """The page's findings: in plain words, then in numbers.
+    """The page's findings.
 
     Args:
         ctx: The page.
         subject: The model's position bias.
         plain: When DPB beats a table, in plain words; may be empty.
-        verdict: The same with intervals and tests.
+        verdict: The same with intervals and tests; may be empty.
     """
     t = ctx.t
     spreads = [max(m["spread"] for m in block.measures) for block in subject.blocks]
