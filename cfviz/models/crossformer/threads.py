@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Lock
 from typing import TypeVar
@@ -29,7 +30,7 @@ def share(work: Callable[[T], None], parts: Sequence[T]) -> None:
 
     Args:
         work: Computes without gradients; must not depend on which parts are done already.
-        parts: What to call `work` with, each once.
+        parts: What to call `work` with, each once; none is None.
 
     Raises:
         Exception: The first that `work` raises; parts not begun by then may be left out.
@@ -39,16 +40,15 @@ def share(work: Callable[[T], None], parts: Sequence[T]) -> None:
         for part in parts:
             work(part)
         return
-    left, taking, inference = iter(parts), Lock(), torch.is_inference_mode_enabled()
+    left, inference = deque(parts), torch.is_inference_mode_enabled()
 
     def some() -> None:
         try:
             with torch.inference_mode(inference), torch.no_grad():
-                for part in _each(left, taking):
+                while (part := _next(left)) is not None:
                     work(part)
         except BaseException:
-            with taking:
-                list(left)  # the others need not go on
+            left.clear()  # the others need not go on
             raise
 
     team = _team(torch.get_num_threads())
@@ -56,15 +56,12 @@ def share(work: Callable[[T], None], parts: Sequence[T]) -> None:
         done.result()
 
 
-def _each(parts: Iterator[T], taking: Lock) -> Iterator[T]:
-    """Take one part after another from those that are left, while others do, too."""
-    end = object()
-    while True:
-        with taking:
-            part = next(parts, end)
-        if part is end:
-            return
-        yield part  # type: ignore[misc]  # not the end
+def _next(left: deque[T]) -> T | None:
+    """Take the next part from those that are left; None if others have taken all."""
+    try:
+        return left.popleft()
+    except IndexError:
+        return None
 
 
 def _watched() -> bool:

@@ -30,6 +30,19 @@ def _swin(kind: Any, img_size: Any, **more: Any) -> Any:
     return kind(img_size=img_size, window_size=7, **SMALL, **more)
 
 
+def _twins(reduction: int) -> Any:
+    return twins.Twins(
+        img_size=224, embed_dims=(16, 32), num_heads=(1, 2), mlp_ratios=(2, 2), depths=(2, 2),
+        sr_ratios=(reduction, 1), wss=(7, 7), num_classes=5,
+    )  # fmt: skip
+
+
+def _pvt() -> Any:
+    return pvt_v2.PyramidVisionTransformerV2(
+        depths=(1, 1, 1, 1), embed_dims=(16, 32, 32, 64), num_heads=(1, 2, 2, 4), num_classes=5
+    )
+
+
 V1, V2 = swin_transformer.SwinTransformer, swin_transformer_v2.SwinTransformerV2
 MODELS: dict[str, tuple[Callable[[], Any], tuple[int, int]]] = {
     "swin, padded": (lambda: _swin(V1, RECTANGLE), RECTANGLE),
@@ -42,19 +55,8 @@ MODELS: dict[str, tuple[Callable[[], Any], tuple[int, int]]] = {
     ),
     "swin v2": (lambda: _swin(V2, RECTANGLE), RECTANGLE),
     "swin v2, separate bias": (lambda: _swin(V2, 112, qkv_bias=False), (112, 112)),
-    "twins": (
-        lambda: twins.Twins(
-            img_size=224, embed_dims=(16, 32), num_heads=(1, 2), mlp_ratios=(2, 2), depths=(2, 2),
-            sr_ratios=(5, 1), wss=(7, 7), num_classes=5,
-        ),
-        RECTANGLE,
-    ),
-    "pvt v2": (
-        lambda: pvt_v2.PyramidVisionTransformerV2(
-            depths=(1, 1, 1, 1), embed_dims=(16, 32, 32, 64), num_heads=(1, 2, 2, 4), num_classes=5
-        ),
-        RECTANGLE,
-    ),
+    "twins": (lambda: _twins(5), RECTANGLE),
+    "pvt v2": (_pvt, RECTANGLE),
     "maxvit": (lambda: _maxvit(False, "bias"), (64, 160)),
     "maxvit, channels first": (lambda: _maxvit(True, "bias_tf"), (64, 160)),
     "vit": (
@@ -63,19 +65,8 @@ MODELS: dict[str, tuple[Callable[[], Any], tuple[int, int]]] = {
         ),
         RECTANGLE,
     ),
-    "twins, square": (
-        lambda: twins.Twins(
-            img_size=224, embed_dims=(16, 32), num_heads=(1, 2), mlp_ratios=(2, 2), depths=(2, 2),
-            sr_ratios=(4, 1), wss=(7, 7), num_classes=5,
-        ),
-        (112, 112),
-    ),
-    "pvt v2, square": (
-        lambda: pvt_v2.PyramidVisionTransformerV2(
-            depths=(1, 1, 1, 1), embed_dims=(16, 32, 32, 64), num_heads=(1, 2, 2, 4), num_classes=5
-        ),
-        (64, 64),
-    ),
+    "twins, square": (lambda: _twins(4), (112, 112)),
+    "pvt v2, square": (_pvt, (64, 64)),
     "maxvit, square": (lambda: _maxvit(False, "bias", (4, 4), (2, 2), (64, 64)), (64, 64)),
     "vit, square": (
         lambda: vision_transformer.VisionTransformer(
@@ -85,19 +76,8 @@ MODELS: dict[str, tuple[Callable[[], Any], tuple[int, int]]] = {
     ),
     "swin, odd": (lambda: _swin(V1, (98, 142)), (98, 142)),  # 24 x 35 and 12 x 18 tokens, 2 rows in none
     "swin v2, odd": (lambda: _swin(V2, (100, 140)), (100, 140)),  # 25 x 35 and 13 x 18 tokens
-    "twins, odd": (
-        lambda: twins.Twins(
-            img_size=224, embed_dims=(16, 32), num_heads=(1, 2), mlp_ratios=(2, 2), depths=(2, 2),
-            sr_ratios=(5, 1), wss=(7, 7), num_classes=5,
-        ),
-        (99, 150),
-    ),
-    "pvt v2, odd": (
-        lambda: pvt_v2.PyramidVisionTransformerV2(
-            depths=(1, 1, 1, 1), embed_dims=(16, 32, 32, 64), num_heads=(1, 2, 2, 4), num_classes=5
-        ),
-        (75, 110),
-    ),
+    "twins, odd": (lambda: _twins(5), (99, 150)),
+    "pvt v2, odd": (_pvt, (75, 110)),
     "vit, patches of 14": (
         lambda: vision_transformer.VisionTransformer(
             img_size=(70, 98), patch_size=14, embed_dim=32, depth=2, num_heads=2, num_classes=5
