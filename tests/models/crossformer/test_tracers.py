@@ -68,10 +68,10 @@ class TestCompile:
             same(compiled(x), model(x))
 
     @pytest.mark.slow(19)
-    def test_inductor_works_on_a_cpu_without_gradients(self, monkeypatch) -> None:
+    def test_inductor_works_on_a_cpu_without_gradients(self) -> None:
         model = tiny(depths=(2,), num_heads=(1,), group_size=7, interval=8)  # each kernel takes g++ a second
-        monkeypatch.setattr("torch._inductor.config.cpp.vec_isa_ok", True)  # or programs are compiled to see
-        with torch.no_grad():
+        # told what the processor can, or it compiles programs to see
+        with torch._inductor.config.patch({"cpp.vec_isa_ok": True}), torch.no_grad():
             same(torch.compile(model)(photos()), model(photos()))
 
 
