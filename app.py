@@ -8,8 +8,15 @@ if __name__ == "__main__":  # the home page: the whole of CrossFormer in one liv
 
     show_model(start("home"))
 else:
+    import gc
+
     from streamlit.starlette import App
 
-    from cfviz.ui import server
+    from cfviz.deferred import uncollected
+
+    with uncollected():
+        from cfviz.ui import server
+
+        gc.freeze()
 
     app = App("app.py", lifespan=server.running, middleware=server.MIDDLEWARE)

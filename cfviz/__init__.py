@@ -12,7 +12,7 @@ Example:
 from importlib import import_module
 from typing import Any
 
-from cfviz.deferred import after_import, on_first_use, render_traces_with
+from cfviz.deferred import after_import, import_uncollected, on_first_use, render_traces_with
 
 _HOMES = {
     "Trace": "trace",
@@ -47,4 +47,5 @@ def _plot(trace: Any, kind: str, **options: Any) -> Any:
 
 
 render_traces_with(_show, _plot)
+import_uncollected("torch")
 after_import("timm", lambda: import_module("cfviz.models.registry"))

@@ -2,13 +2,15 @@
 
 Public names are imported on first use, see `on_first_use`. The variants are registered with timm when timm is
 imported, see `after_import`. The figures are imported when a trace is shown or plotted, see
-`render_traces_with`.
+`render_traces_with`. What is imported is not searched for garbage meanwhile, see `uncollected`.
 """
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -40,8 +42,25 @@ def on_first_use(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]
     return get
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Import without garbage collections: what a module defines stays, and looking through it takes time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def import_uncollected(name: str) -> None:
+    """Let a top-level module be imported `uncollected`, whoever imports it first."""
+    after_import(name, lambda: None)
+
+
 def after_import(name: str, do: Callable[[], object]) -> None:
-    """Call a function once a top-level module has been imported; at once if it has been already."""
+    """Call a function once a top-level module is imported, `uncollected`; at once if it has been already."""
     if name in sys.modules:
         do()
     else:
@@ -69,7 +88,8 @@ class _Waiting(MetaPathFinder):
 
         def run_and_call(module: ModuleType) -> None:
             del loader.exec_module  # the loader's own method is visible again
-            run(module)
+            with uncollected():
+                run(module)
             if self in sys.meta_path:
                 sys.meta_path.remove(self)
                 self.do()

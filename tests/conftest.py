@@ -31,6 +31,7 @@ from hypothesis import settings
 from bench.browsers import FULL, SHELL, installed
 from tests.processes.warm import Warm
 
+gc.disable()  # until the tests are collected: what they import stays
 settings.register_profile("cfviz", deadline=None)  # a busy machine is no failure
 settings.load_profile("cfviz")
 
@@ -138,9 +139,9 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Any:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Exempt what was imported from garbage collection: it stays to the end anyway."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(10_000)  # 700 by default, and a large heap is gone through each time
+    gc.enable()
 
 
 def pytest_runtest_teardown() -> None:

@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 from streamlit import cli_util, config
 from streamlit.web.server import server_util
 
+from cfviz.deferred import uncollected
 from cfviz.run import pick_device
 
 from .compute import ahead, cache, models
@@ -41,11 +42,12 @@ PAGES = (  # all code of `pages/` and `app.py` beyond this package's frame
 async def running(_app: object) -> AsyncIterator[None]:
     """Make ready what the first page needs, and look after the server until it ends."""
     door.guard()
-    for page in PAGES:  # deferred: Streamlit's caches ask for its runtime, which is up by now
-        import_module(f"{__package__}.pages.{page}")
+    with uncollected():
+        for page in PAGES:  # deferred: Streamlit's caches ask for its runtime, which is up by now
+            import_module(f"{__package__}.pages.{page}")
+        cache.tune_interpreter()
     with suppress(ValueError, OSError):  # without its file, the pages say which one is missing
         models.opened(Settings.model, "bundled", pick_device(), Settings.dtype)
-    cache.tune_interpreter()
     tidying = asyncio.create_task(door.tidy())
     if ahead.wanted():
         run = import_module(f"{__package__}.ahead").run  # deferred with the pages

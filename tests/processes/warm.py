@@ -241,7 +241,8 @@ def _run(option: str, what: str, *rest: str) -> int:
 
 if __name__ == "__main__":
     sys.path[0] = sys.argv[2]
+    gc.disable()
     for name in sys.argv[3:]:
         import_module(name)
-    gc.collect(), gc.freeze()  # a collection would touch, and so copy, all memory
+    gc.freeze(), gc.enable()  # a collection would touch, and so copy, all memory
     become(serve(sys.argv[1]))
