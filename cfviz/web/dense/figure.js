@@ -508,12 +508,12 @@ export class DenseFigure {
     if (!one) return this.readNothing();
     const level = answer.levels[one.level];
     const [wide, high] = [one.box[2] - one.box[0], one.box[3] - one.box[1]].map(Math.round);
-    say(this.value, `${(100 * one.score).toFixed(1)}\u00a0%`);
+    say(this.value, chance(one.score));
     say(this.rank, fill(t.level, { level: level.name, stride: level.stride }));
     say(this.looks, fill(t.box, { name: answer.name(one.label), wide, high, share: percentOf(one.area) }));
     const { first } = this;
     const scores = first < 0 ? [] : answer.scores(first, state.threshold);
-    this.readEffects(scores.map((p) => (p === null ? t.lost : `${(100 * p).toFixed(1)}\u00a0%`)));
+    this.readEffects(scores.map((p) => (p === null ? t.lost : chance(p))));
     const about = this.reason() ? (view ? t.of_box_all : "") : this.onClick;
     say(this.where, first < 0 ? t.fresh_box : about);
     Object.assign(this.root.dataset, { score: one.score, label: one.label });
@@ -524,36 +524,32 @@ export class DenseFigure {
     const { row, col, view } = this.pointed;
     if (row < 0) return this.readNothing();
     const { likely, regions, labels } = answer.pixel(row, col);
-    const [best, ...rest] = likely;
+    const [best] = likely;
     const here = labels[view];
-    const name = answer.name(best.label);
-    say(this.value, view ? answer.short(here) : `${(100 * best.p).toFixed(1)}\u00a0%`);
+    say(this.value, view ? answer.short(here) : chance(best.p));
     say(this.rank, fill(t.pixel, { row, col }));
-    const others = rest
-      .map(({ label, p }) => `${answer.name(label)} ${(100 * p).toFixed(1)}\u00a0%`)
-      .join(" · ");
-    const p = `${(100 * best.p).toFixed(1)}\u00a0%`;
-    say(
-      this.looks,
-      rest.length
-        ? view
-          ? fill(t.pixel_class_all, { name, p, others })
-          : fill(t.pixel_class, { name, others })
-        : view
-          ? fill(t.pixel_alone_all, { name, p })
-          : name,
-    );
+    say(this.looks, this.likeliest(likely, view));
     this.readEffects(labels.map((label) => answer.short(label)));
-    const all = view ? "_all" : "";
     const lone = regions[view] === null ? t.no_region : "";
-    const own = this.reasons.has(`pixel.${row}.${col}`);
-    const about = own
-      ? fill(t[`of_pixel${all}`], { name })
-      : this.reason()
-        ? together(fill(t[`of_region${all}`], { name }), this.served ? t.click_pixel : "")
-        : this.onClick;
-    say(this.where, together(lone, about));
+    say(this.where, together(lone, this.restsOn(row, col, answer.name(best.label), view ? "_all" : "")));
     Object.assign(this.root.dataset, { score: best.p, label: here });
+  }
+
+  /** A pixel's likeliest classes; where a stage is left out above, those of the whole model. */
+  likeliest([best, ...rest], view) {
+    const { answer, t } = this;
+    const [name, p] = [answer.name(best.label), chance(best.p)];
+    const others = rest.map((one) => `${answer.name(one.label)} ${chance(one.p)}`).join(" · ");
+    if (rest.length) return fill(view ? t.pixel_class_all : t.pixel_class, { name, p, others });
+    return view ? fill(t.pixel_alone_all, { name, p }) : name;
+  }
+
+  /** What the bars beside a pixel are about: itself, its region, or nothing before a click. */
+  restsOn(row, col, name, all) {
+    const { t } = this;
+    if (this.reasons.has(`pixel.${row}.${col}`)) return fill(t[`of_pixel${all}`], { name });
+    if (!this.reason()) return this.onClick;
+    return together(fill(t[`of_region${all}`], { name }), this.served ? t.click_pixel : "");
   }
 
   /** What a click computes; nothing where no reasons follow, or no click is answered. */
@@ -567,7 +563,8 @@ export class DenseFigure {
     say(this.rank, "");
     const { view, threshold } = this.state;
     const none = this.detects && !this.answer.visible(view, threshold).length;
-    say(this.looks, none ? t.no_box : this.detects ? t.point_box : t.point_pixel);
+    const point = this.detects ? t.point_box : t.point_pixel;
+    say(this.looks, none ? t.no_box : point);
     say(this.where, "");
     this.readEffects([]);
     delete this.root.dataset.score;
@@ -607,7 +604,8 @@ export class DenseFigure {
   describeSoon() {
     clearTimeout(this.speech);
     this.speech = setTimeout(() => {
-      const parts = [this.looks, this.value, this.rank, this.where, this.heads.note];
+      const why = this.header.explained ? [this.heads.note] : [];
+      const parts = [this.looks, this.value, this.rank, this.where, ...why];
       say(
         this.live,
         parts
@@ -690,4 +688,9 @@ export class DenseFigure {
     this.watcher?.disconnect();
     clearTimeout(this.speech);
   }
+}
+
+/** A score or a share of it as text: "64.8 %". */
+function chance(p) {
+  return `${(100 * p).toFixed(1)}\u00a0%`;
 }

@@ -1,5 +1,6 @@
 // The model's parts as buttons, one column per stage, in colours that show what a click would do.
 
+import { luminance } from "../shared/maths.js";
 import { about, esc, fill } from "../shared/text.js";
 import { deed, name, parse, signed } from "./words.js";
 
@@ -119,12 +120,8 @@ function colour(x, dark) {
 
 /** Contrast of a colour with a ground of [r, g, b], after WCAG 2. */
 function contrast(hex, rgb) {
-  const light = (channels) =>
-    channels
-      .map((c) => c / 255)
-      .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-      .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0.05);
-  const [one, other] = [light(rgb), light([1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)))];
+  const ink = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  const [one, other] = [luminance(rgb) + 0.05, luminance(ink) + 0.05];
   return Math.max(one, other) / Math.min(one, other);
 }
 

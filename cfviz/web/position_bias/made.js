@@ -240,7 +240,7 @@ export class MadePart extends Part {
       const tone = Math.max(0, Math.min(255, Math.round(127.5 + (127.5 * table[i]) / this.full)));
       pen.fillStyle = look.signedCss[tone];
       pen.fillRect(x, y, side, side);
-      pen.fillStyle = inkOn(look.signedCss[tone]);
+      pen.fillStyle = inkOn(look.signedCss[tone].match(/\d+/g).map(Number));
       pen.fillText(i, x + side / 2, y + side / 2);
     });
     for (const [ink, thick] of [

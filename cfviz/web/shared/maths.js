@@ -109,6 +109,14 @@ export function signed(x) {
   return `${x < 0 ? "−" : "+"}${digits}`;
 }
 
+/** Relative luminance of [r, g, b], each 0 to 255, after WCAG 2: 0 for black, 1 for white. */
+export function luminance(rgb) {
+  const [r, g, b] = rgb
+    .map((c) => c / 255)
+    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+
 function raised(digits) {
   return [...digits].map((d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]).join("");
 }

@@ -1,5 +1,6 @@
 // Pixels: colour tables, heat in small tiles, and the photo with its tokens.
 
+import { luminance } from "./maths.js";
 import { drawPhoto } from "./photo.js";
 
 /** 256 colours from evenly spaced hex stops, packed as little-endian RGBA. */
@@ -369,7 +370,9 @@ export function hatch(pen, colour, ratio) {
 /** "dark" or "light": the page behind an element or, outside Streamlit, what the reader's system prefers. */
 function themeAround(element) {
   const paper = getComputedStyle(element).getPropertyValue("--st-background-color").trim();
-  const dark = paper ? luminance(paper) < 0.5 : window.matchMedia("(prefers-color-scheme: dark)").matches;
+  const dark = paper
+    ? inkOn(rgbOf(paper)) === WHITE
+    : window.matchMedia("(prefers-color-scheme: dark)").matches;
   return dark ? "dark" : "light";
 }
 
@@ -403,16 +406,17 @@ export function outline(pen, ratio, [dark, white], trace) {
   }
 }
 
-function luminance(colour) {
+const [BLACK, WHITE] = ["#14171B", "#FFFFFF"];
+
+/** Any CSS colour as [r, g, b]. */
+function rgbOf(colour) {
   const pen = document.createElement("canvas").getContext("2d");
   pen.fillStyle = colour;
   pen.fillRect(0, 0, 1, 1);
-  const [r, g, b] = pen.getImageData(0, 0, 1, 1).data;
-  return (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255;
+  return pen.getImageData(0, 0, 1, 1).data.subarray(0, 3);
 }
 
-/** Black or white, whichever is easier to read on a colour given as rgb(r,g,b). */
-export function inkOn(colour) {
-  const [r, g, b] = colour.match(/\d+/g).map((c) => ((Number(c) / 255 + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.2 ? "#14171B" : "#FFFFFF";
+/** Black or white, whichever is easier to read on [r, g, b]. */
+export function inkOn(rgb) {
+  return luminance(Array.from(rgb)) > 0.2 ? BLACK : WHITE;
 }
