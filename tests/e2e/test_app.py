@@ -47,12 +47,19 @@ def test_home_draws_the_model_and_follows_the_pointer(app: App, open_page: Open)
     assert frame.locator("canvas").evaluate("c => c.toDataURL()") != before
 
 
-def test_the_first_button_keeps_its_distance_on_a_phone(app: App, open_page: Open) -> None:
-    """Measured before: 10 px below the sentence."""
+def test_the_first_button_keeps_its_distance_on_a_phone_and_the_open_menu_covers_the_title(
+    app: App, open_page: Open
+) -> None:
+    """Measured before: 10 px below the sentence; the title stood across the menu."""
     page = open_page(app.url(lang="en"), 390, 844)
     button = page.locator(".st-key-cf-start a").first.bounding_box()
     sentence = page.locator(".cf-lede").bounding_box()
     assert button["y"] - sentence["y"] - sentence["height"] >= 14
+    title = page.locator("h1").bounding_box()
+    page.get_by_test_id("stExpandSidebarButton").click()
+    place = [title["x"] + 20, title["y"] + 10]
+    covered = "([x, y]) => Boolean(document.elementFromPoint(x, y).closest('[data-testid=stSidebar]'))"
+    soon(page, lambda: page.evaluate(covered, place), True)
 
 
 def test_a_crop_is_dragged_and_moved_with_the_arrow_keys(app: App, open_page: Open) -> None:

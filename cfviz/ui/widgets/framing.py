@@ -49,9 +49,12 @@ def show_framing(ctx: Context, choose: Callable[..., None]) -> None:
 
     choose(t("common.size"), "size", presets(own, size), size, title)
     with st.popover(t("framing.shape"), icon=":material/crop:", width="stretch"):
-        show_crop(ctx, "crop.side", SMALL)
-        _sides(ctx)
-        _mode(ctx)
+        fields, photo = st.columns(2, gap="medium")  # beside each other, so that all of it is in sight
+        with fields:
+            _sides(ctx)
+            _mode(ctx)
+        with photo:
+            show_crop(ctx, "crop.side", SMALL)
     st.caption(shown(ctx).sentence(t))
 
 
