@@ -209,6 +209,17 @@ class Provenance:
         """Return `trained` in the reader's language; a file's own words stay as they are."""
         return self.training.sentence(t) if self.training else self.trained or ""
 
+    def terms(self, t: Translator) -> str:
+        """Explain the words of `sentence` that a newcomer does not know; nothing if there are none."""
+        training = self.training
+        if training is None or training.by != "run":
+            return ""
+        known = training.data.removeprefix(SCENES_OF) == "imagenette20"
+        return together(
+            t("common.trained_imagenette20") if known else "",
+            t("common.trained_distilled") if training.distilled else "",
+        )
+
     def sentence(self, t: Translator, plain: Callable[[str], str] = str) -> str:
         """State where the weights come from, and what was done to them, in the reader's language.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from cfviz.framing import size_text
+from cfviz.measured import coverage
 from cfviz.ui import start
 from cfviz.ui.compute import models
 from cfviz.ui.figures.grouping import show_grouping
-from cfviz.ui.pages.grouping import opening
+from cfviz.ui.pages.grouping import blocks_of_the_model, opening
 from cfviz.ui.session.state import write_link
 from cfviz.words import quantity
 
@@ -21,4 +22,5 @@ show_grouping(
     bad=bool(opens.bad),
     stages=opens.stages,
     of=f"{models.title(ctx.settings.model)}, {quantity(size_text(ctx.settings.size), 'px')}",
+    covers=coverage(blocks_of_the_model(ctx.settings), ctx.t),
 )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cfviz.geometry import CEL_KERNELS, PATCH, Grouping, cel_box, token_box
 from cfviz.geometry.schemes import Scheme
 
 
@@ -70,6 +71,56 @@ def blocks_to_cover(schemes: Sequence[Scheme], row: int, col: int, limit: int = 
     """After how many blocks every token of the map reaches the query; None if not within `limit`."""
     full = reach(schemes, row, col, limit).all((1, 2))
     return int(np.argmax(full)) if full.any() else None
+
+
+def whole_photo(stages: Sequence[Sequence[Grouping]]) -> tuple[int, int] | None:
+    """The first block after which every token of the map has information from every pixel of the photo.
+
+    Counted are the embedding layers' largest kernels, attention and the shortcuts around it. Rows and columns
+    of groups and kernels are independent: what reaches a token is the product of what reaches its row and of
+    what reaches its column, so each side of the photo is followed alone.
+
+    Args:
+        stages: How every block of every stage partitions its map, as in `CrossFormer.groupings`.
+
+    Returns:
+        Stage and block, from 0; None if there is no such block.
+    """
+    sides = tuple(side * PATCH for side in (stages[-1][0].H, stages[-1][0].W))
+    seen = [np.eye(side, dtype=bool) for side in sides]  # row or column of a token, of a pixel
+    for s, blocks in enumerate(stages):
+        seen = [_embedded(s, one) for one in seen]
+        for b, g in enumerate(blocks):
+            seen = [_after(_meeting(g, axis), one) for axis, one in enumerate(seen)]
+            if all(one.all() for one in seen):
+                return s, b
+    return None
+
+
+def _after(layer: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """What reaches a token after a layer: bool (n, m) of bool (n, k) and (k, m)."""
+    return layer.astype(np.float32) @ seen.astype(np.float32) > 0
+
+
+def _embedded(stage: int, seen: np.ndarray) -> np.ndarray:
+    """What reaches the tokens of a stage along one side: bool (n, pixels), from those that it embeds."""
+    unit = token_box(stage - 1, 0, 0)[2] if stage else 1
+    count = seen.shape[0] * unit // token_box(stage, 0, 0)[2]
+    reads = np.zeros((count, seen.shape[0]), bool)
+    for n in range(count):
+        start, _, end, _ = cel_box(stage, max(CEL_KERNELS[stage]), n, 0)
+        reads[n, max(0, start // unit) : end // unit] = True
+    return _after(reads, seen)
+
+
+def _meeting(g: Grouping, axis: int) -> np.ndarray:
+    """Which rows (axis 0) or columns (1) of a map share a group: bool (H, H) or (W, W)."""
+    side, length = ((g.H, g.Gh), (g.W, g.Gw))[axis]
+    line = Grouping(g.kind, side, 1, length, g.I, 1)  # a map of one column
+    held = np.zeros((line.nG, side), bool)
+    group, member = np.nonzero(line.valid)
+    held[group, line.members[group, member]] = True
+    return _after(held.T, held)
 
 
 @dataclass(frozen=True)

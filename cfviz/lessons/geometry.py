@@ -19,7 +19,9 @@ from cfviz.geometry import (
     token_box,
 )
 from cfviz.geometry.schemes import crossformer, vit
+from cfviz.measured import coverage
 from cfviz.models.crossformer import CrossFormer
+from cfviz.words import translator
 
 from .question import (
     YES_NO,
@@ -149,9 +151,15 @@ def reach_two(scene: Scene, state: State, after: State) -> Question:
     for text in members(far, row, col):
         long[parse_token(text)] = True
     sums = [int(one.sum()), int((one | long).sum()), int(two.sum()), far.H * far.W]
-    fields = {
+    fields: dict[str, object] = {
         "row": row, "col": col, "G": far.G, "I": far.I, "near": sums[0], "union": sums[1], "n": sums[2],
         "all": sums[3], "long": int(long.sum()),
+    }  # fmt: skip
+    first = [crossformer(g) for g in scene.groupings()[0]]
+    after_stage = reach(first, first[0].H // 2, first[0].W // 2, len(first))[-1]
+    fields |= {
+        "map": thousands(after_stage.size), "first": thousands(int(after_stage.sum())),
+        "covers": coverage(scene.groupings(), translator(scene.lang)),
     }  # fmt: skip
     marks = frozenset(token_code(int(r), int(c)) for r, c in np.argwhere(two))
     return Question("one", frozenset([str(sums[2])]), fields, number_options([*sums, far.G]), marks=marks)
@@ -277,7 +285,8 @@ GEOMETRY: dict[str, QuestionKind] = {
     "saving": QuestionKind(saving, ("H", "W", "n", "G", "N", "times"), ("explorer",)),
     "cut_neighbours": QuestionKind(cut_neighbours, ("row", "col", "G", "n", "near"), ("map",)),
     "reach": QuestionKind(
-        reach_two, ("row", "col", "G", "I", "near", "union", "n", "all", "long"), ("map",)
+        reach_two,
+        ("row", "col", "G", "I", "near", "union", "n", "all", "long", "map", "first", "covers"), ("map",),
     ),
     "kernels_outside": QuestionKind(
         kernels_outside, ("row", "col", "n", "all", "side", "largest", "list"), ("embedding",)

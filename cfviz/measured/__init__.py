@@ -11,6 +11,7 @@ from PIL import Image
 
 from cfviz import point_names
 from cfviz.analysis import embedding, position_bias
+from cfviz.analysis.reach import whole_photo
 from cfviz.data import answers
 from cfviz.figures.live.embedding import Cel
 from cfviz.figures.live.message import digest_of
@@ -19,7 +20,7 @@ from cfviz.figures.plots.architecture import anatomy, feature_colours, readable
 from cfviz.figures.plots.lab import head_name
 from cfviz.figures.theme import Theme
 from cfviz.figures.uris import data_uri
-from cfviz.geometry import CEL_KERNELS, Kind
+from cfviz.geometry import CEL_KERNELS, Grouping, Kind
 from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.models.interventions.language import PARTS, Intervention
 from cfviz.models.probes.cost import Cost
@@ -27,7 +28,7 @@ from cfviz.models.probes.embedding import Layer
 from cfviz.models.probes.position_bias import mlp_of, table_of, trained_side
 from cfviz.run import about_answer
 from cfviz.trace import Trace
-from cfviz.words import lookup, translator
+from cfviz.words import Translator, lookup, together, translator
 
 __all__ = [
     "ORDERS",
@@ -37,6 +38,7 @@ __all__ = [
     "block_bias",
     "block_biases",
     "cel",
+    "coverage",
     "part_name",
     "quick",
     "stage_pictures",
@@ -103,12 +105,28 @@ def whole_model(
         "classes": len(labels),
         "line": "" if trace.shown == () else about_answer(trace, labels, t),  # `none` says it, too
         "known": answers.folded_list(t, labels) if top else "",
-        "weights": recorded(model).sentence(t, str),
+        "weights": together(recorded(model).sentence(t, str), recorded(model).terms(t)),
         "links": dict(links),
         "text": {name: lookup(lang, f"home.figure.{name}") for name in WHOLE_TEXTS},
         "css": theme.css(),
     }
     return {"id": hashlib.sha256(repr(data).encode()).hexdigest()[:16], **data}
+
+
+def coverage(stages: Sequence[Sequence[Grouping]], t: Translator) -> str:
+    """One sentence: after how many blocks every token of a model has information from the whole photo.
+
+    Args:
+        stages: How every block of every stage partitions its map, as in `CrossFormer.groupings`.
+        t: The reader's language.
+    """
+    found = whole_photo(stages)
+    if found is None:
+        return t("common.covers_never")
+    stage, block = found
+    count = sum(len(blocks) for blocks in stages[:stage]) + block + 1
+    fields = {"n": count, "all": sum(map(len, stages)), "stage": stage + 1, "block": block + 1}
+    return t("common.covers_one" if count == 1 else "common.covers", **fields)
 
 
 def stage_pictures(trace: Trace, depths: Sequence[int]) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ from cfviz.figures.live import grouping
 from cfviz.figures.live.embedding import MEASURES
 from cfviz.figures.plots.architecture import readable
 from cfviz.framing import size_text
-from cfviz.measured import BIAS_CHOICES
+from cfviz.measured import BIAS_CHOICES, coverage
 from cfviz.measured.board import board_frame
 from cfviz.models.crossformer import CrossFormer, recorded
 from cfviz.models.probes.cost import Cost
@@ -382,7 +382,7 @@ def _home_body(page: str, lang: str, site: Site) -> str:
     t, total = translator(lang), site.costs["total"]
     summary = t(
         "home.summary", model=title(BUNDLED), size=size_text(SIZE), params=readable(total.params),
-        macs=readable(total.macs),
+        macs=readable(total.macs), covers=coverage(site.model.groupings(SIZE, SIZE), t),
     )  # fmt: skip
     papers = t("home.papers", first=PAPERS[0], second=PAPERS[1])
     return (
@@ -437,7 +437,7 @@ def _footer(page: str, lang: str, site: Site) -> str:
     if page == "grouping":
         lines = [t("site.about_grouping", version=cfviz.__version__)]
     else:
-        lines.append(recorded(site.model).sentence(t, str))
+        lines += [recorded(site.model).sentence(t, str), recorded(site.model).terms(t)]
     more = marked(t("site.more"))
     if site.app:
         place = site.app.rstrip("/") + ("/" if page == "home" else f"/{quote(page)}")

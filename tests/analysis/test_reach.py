@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfviz.analysis.reach import blocks_to_cover, multiply_adds, one_layer_back, reach
-from cfviz.geometry import grouping
+from cfviz.analysis.reach import blocks_to_cover, multiply_adds, one_layer_back, reach, whole_photo
+from cfviz.geometry import CEL_KERNELS, Grouping, Lda, cel_box, grouping, lsda, map_sizes, token_box
 from cfviz.geometry import schemes as other
 
 
@@ -70,6 +70,61 @@ def test_rows_dropped_by_the_reduction_never_reach_a_query() -> None:
     schemes = (other.pvt(9, 9, 4),)
     assert blocks_to_cover(schemes, 0, 0) is None
     assert reach(schemes, 0, 0, 3).sum((1, 2)).tolist() == [1, 64, 64, 64]
+
+
+def embedded(stage: int, size: tuple[int, int], seen: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """What reaches each token of a stage, kernel by kernel: bool (H, W, pixels) of the stage before."""
+    unit = token_box(stage - 1, 0, 0)[2] if stage else 1
+    before, out = seen.reshape(*shape, -1), np.zeros((*size, seen.shape[-1]), bool)
+    for row, col in np.ndindex(*size):
+        for k in CEL_KERNELS[stage]:
+            top, left, bottom, right = (max(0, side // unit) for side in cel_box(stage, k, row, col))
+            out[row, col] |= before[top:bottom, left:right].any((0, 1))
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("height", "width", "side", "interval", "form"),
+    [
+        (64, 96, 3, 2, "regions"),
+        (64, 96, 2, 2, "whole"),
+        (96, 64, 2, 2, "regions"),
+        (64, 64, 2, 4, "regions"),
+    ],
+)
+def test_the_photo_is_covered_when_every_token_has_seen_every_pixel(
+    height: int, width: int, side: int, interval: int, form: Lda
+) -> None:
+    """Counted token by token, pixel by pixel, in a model with two blocks per stage."""
+    sizes, depths = map_sizes(height, width), (2, 2, 2, 1)
+    stages = [
+        [lsda(*size, b, side, interval, form) for b in range(n)]
+        for size, n in zip(sizes, depths, strict=True)
+    ]
+    shape, seen, wanted = (height, width), np.eye(height * width, dtype=bool), None
+    for s, (size, own) in enumerate(zip(sizes, stages, strict=True)):
+        seen = embedded(s, size, seen, shape).reshape(size[0] * size[1], -1)
+        shape = size
+        for b, g in enumerate(own):
+            for group in g.members:
+                inside = group[group >= 0]
+                seen[inside] = seen[inside].any(0)
+            if wanted is None and seen.all():
+                wanted = (s, b)
+    assert whole_photo(stages) == wanted
+
+
+def test_the_bundled_model_covers_the_photo_in_its_third_block() -> None:
+    """At 224 px, in the first block of stage 2; photos far larger than the groups are never covered."""
+    depths, intervals = (2, 2, 2, 1), (8, 4, 2, 1)
+
+    def stages(side: int) -> list[list[Grouping]]:
+        found = zip(map_sizes(side, side), depths, intervals, strict=True)
+        return [[lsda(*size, b, 7, i) for b in range(n)] for size, n, i in found]
+
+    assert whole_photo(stages(224)) == (1, 0)
+    assert whole_photo(stages(1536)) is None
 
 
 @given(

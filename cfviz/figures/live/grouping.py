@@ -31,6 +31,7 @@ def pack(
     lesson: str = "",
     stages: Sequence[Mapping[str, Any]] = (),
     of: str = "",
+    covers: str = "",
 ) -> dict[str, Any]:
     """Return what the figures need, as plain values.
 
@@ -42,6 +43,7 @@ def pack(
             alone: "ask" hides the counts and costs, "told" shows them.
         stages: The stages of a model that the reader can choose, from `stages_on_offer`.
         of: The model and the size that they belong to, to be read.
+        covers: A sentence on how many blocks of that model it takes to cover the photo.
     """
     data = {
         "start": dict(start),
@@ -51,6 +53,7 @@ def pack(
         "strings": dict(strings),
         "stages": [dict(stage) for stage in stages],
         "of": of,
+        "covers": covers,
     }
     return data | {"lesson": lesson} if lesson else data
 

@@ -21,6 +21,7 @@ def show_grouping(
     lesson: str = "",
     stages: Sequence[dict[str, Any]] = (),
     of: str = "",
+    covers: str = "",
 ) -> None:
     """Show the figures.
 
@@ -29,7 +30,10 @@ def show_grouping(
         start: The starting state, from `state_from_link`.
         bad: Whether the link held an invalid value.
         lesson: For a lesson's figure, see `pack`.
-        stages, of: The stages of the chosen model, see `pack`.
+        stages, of, covers: The chosen model, see `pack`.
     """
-    data = pack(start, strings=figure_words("grouping", lang), bad=bad, lesson=lesson, stages=stages, of=of)
+    data = pack(
+        start, strings=figure_words("grouping", lang), bad=bad, lesson=lesson, stages=stages, of=of,
+        covers=covers,
+    )  # fmt: skip
     GROUPING.show(data, name="grouping.lesson" if lesson else "grouping")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import streamlit as st
 
 from cfviz.figures.live.grouping import query_of_stage, stages_on_offer, state_from_link
-from cfviz.geometry import map_sizes
+from cfviz.geometry import Grouping, Lda, lsda, map_sizes
 from cfviz.models.variants import VARIANTS
 from cfviz.ui.compute import models
 from cfviz.ui.session.state import Settings, forget_extras
@@ -72,6 +72,20 @@ def opening(settings: Settings, link: Mapping[str, str]) -> Opening:
     if "stage" in link and number not in mine:
         bad.append("stage")
     return Opening(start, bad, stages_on_offer(mine, _depths(settings)))
+
+
+def blocks_of_the_model(settings: Settings) -> list[list[Grouping]]:
+    """How every block of the chosen model partitions its map, without making the model."""
+    mine = models.own().get(settings.model)
+    if mine is None:
+        about = VARIANTS[settings.model]
+        G, every = about["group_size"], about["interval"]
+    else:
+        G, every = mine.group_size, mine.interval
+    form = cast(Lda, models.form_of(settings))
+    intervals = [every] * len(G) if isinstance(every, str) else every
+    stages = zip(map_sizes(*settings.sides), _depths(settings), G, intervals, strict=True)
+    return [[lsda(*size, b, g, i, form) for b in range(depth)] for size, depth, g, i in stages]
 
 
 def _depths(settings: Settings) -> Sequence[int]:

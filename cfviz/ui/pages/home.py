@@ -11,7 +11,7 @@ from cfviz import point_names
 from cfviz.figures.plots.architecture import readable
 from cfviz.framing import size_text
 from cfviz.geometry import Grouping
-from cfviz.measured import stage_pictures, whole_model
+from cfviz.measured import coverage, stage_pictures, whole_model
 from cfviz.models.probes.cost import cost
 from cfviz.models.variants import PAPERS
 from cfviz.trace import Trace
@@ -78,6 +78,7 @@ def _below(ctx: Context, trace: Trace) -> None:
             size=size_text(ctx.settings.size),
             params=readable(costs["total"].params),
             macs=readable(costs["total"].macs),
+            covers=coverage(trace.groupings, ctx.t),
         )
         + "\n\n"
         + photo_credit(ctx.t, ctx.settings.photo)

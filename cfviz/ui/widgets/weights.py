@@ -21,7 +21,7 @@ from cfviz.ui.compute import models
 from cfviz.ui.context import Context
 from cfviz.ui.session import budget, state
 from cfviz.ui.session.plain import explain, plain
-from cfviz.words import quantity
+from cfviz.words import quantity, together
 
 TYPES = ["safetensors"]  # accepted from a browser: a format that can hold nothing but numbers
 MAX_MB = 400
@@ -40,8 +40,9 @@ def weights_banner(ctx: Context) -> None:
 
 
 def weights_line(ctx: Context) -> str:
-    """One sentence on where the weights come from and what they were trained on, for Markdown."""
-    return recorded(ctx.model).sentence(ctx.t, plain)
+    """Where the weights come from and what they were trained on, its words explained, for Markdown."""
+    known = recorded(ctx.model)
+    return together(known.sentence(ctx.t, plain), known.terms(ctx.t))
 
 
 def warn_without_answer(ctx: Context, model: CrossFormer | None = None) -> bool:

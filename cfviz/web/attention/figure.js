@@ -238,7 +238,9 @@ export class Figure {
     const text = JSON.stringify(what);
     if (text === this.quizText) return;
     this.quizText = text;
+    const quiet = this.test?.quiet;
     this.test = what ? new Quiz(this, what) : null;
+    if (this.test?.quiet && !quiet) say(this.ui.live, ""); // what was said before may be the answer
     this.showQuiz();
     this.layOut();
   }

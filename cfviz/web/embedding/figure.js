@@ -374,11 +374,20 @@ export class EmbeddingFigure extends PlaneFigure {
       }),
     );
     clearTimeout(this.speech);
-    this.speech = setTimeout(() => {
-      const show = number(state.measure);
-      const each = cel.kernels.map(({ k }, i) => `${k}×${k}: ${show(this.values[i])}`);
-      say(ui.live, `${ui.where.textContent} ${each.join(", ")}`);
-    }, 500);
+    this.speech = setTimeout(() => say(ui.live, this.spoken()), 500);
+  }
+
+  /** What a screen reader says of the token; in a lesson no more than is seen, so that it tells no answer. */
+  spoken() {
+    const { state, cel, t, test } = this;
+    const { row, col } = state;
+    const sizes = cel.kernels.map(({ k }) => `${k}×${k}`).join(", ");
+    if (test?.open) return fill(t.where_asked, { row, col, cel: cel.stage + 1, list: sizes });
+    const where = this.ui.where.textContent;
+    if (test && test.show !== "shares") return where;
+    const show = number(state.measure);
+    const each = cel.kernels.map(({ k }, i) => `${k}×${k}: ${show(this.values[i])}`);
+    return `${where} ${each.join(", ")}`;
   }
 
   // ---- taking it away --------------------------------------------------------------------------------

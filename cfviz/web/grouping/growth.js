@@ -1,7 +1,7 @@
 // The third figure: which tokens can reach the query after n blocks, method by method.
 
 import { Choice, el, say } from "../shared/markup.js";
-import { fill } from "../shared/text.js";
+import { fill, together } from "../shared/text.js";
 import { Board, EDGES, Lattice } from "./board.js";
 import { arrival } from "./geo.js";
 import { whole } from "../shared/maths.js";
@@ -164,8 +164,9 @@ export class Growth {
     const notes = [t[`reach_note_${this.method}`]];
     if (apart) notes.push(fill(t.reach_note_regions, { down, across }));
     const { number, blocks } = app.map ?? {};
-    if (this.method === "crossformer" && number) notes.push(fill(t.reach_note_stage, { number, blocks }));
-    say(this.note, notes.join(" "));
+    if (this.method === "crossformer" && number)
+      notes.push(fill(t.reach_note_stage, { number, blocks }), app.data.covers);
+    say(this.note, together(...notes));
     this.key(counts, cover);
     for (const row of this.rows) this.fillRow(row, all);
     this.summary = `${this.headline.textContent} ${cover < 0 ? t.never : fill(t.covers_in, { n: cover })}`;

@@ -162,6 +162,7 @@ export class LabBoard {
       const asked = quiz.places.includes(place);
       button.disabled = !asked;
       button.classList.toggle("right", quiz.right.includes(place));
+      if (!asked && place) button.setAttribute("aria-label", name(place, data)); // no click adds it
       if (!asked) continue;
       const found = effects?.[place];
       button.setAttribute(

@@ -85,6 +85,7 @@ export class ResizedPart extends Part {
     this.ways = Object.fromEntries(
       names.map((way) => {
         const map = new OffsetMap(t[`way_${way}`], (at) => this.set(at));
+        const tip = `way_${way}_tip`;
         const [value, inside, outside] = [el("b.num"), el("span.num"), el("span.num")];
         const root = el(
           "figure.pb-way",
@@ -99,7 +100,7 @@ export class ResizedPart extends Part {
             el("dt.note", {}, t.outside),
             el("dd", {}, outside),
           ),
-          el("p.note", { title: t[`way_${way}_tip`] }, t[`way_${way}_help`]),
+          el("p.note", tip in t ? { title: t[tip] } : {}, t[`way_${way}_help`]),
         );
         return [way, { map, value, inside, outside, root }];
       }),

@@ -100,6 +100,22 @@ def test_the_pointer_moves_the_token_and_a_kernel_shows_its_map(opened: Any) -> 
     assert page.evaluate("document.querySelector('.em').figure.state.col") == part.tokens.shape[1] - 2
 
 
+def test_nothing_read_aloud_answers_a_lessons_question(opened: Any) -> None:
+    """While a question is open, and after one that shows no shares, no share and no padding is spoken."""
+    page, _ = opened
+    spoken = """(what) => {
+      const { figure } = document.querySelector('.em');
+      figure.quiz(what);
+      figure.set({ row: 0, col: 0 });
+      figure.draw();
+      return figure.spoken();
+    }"""
+    asked = page.evaluate(spoken, {"open": True, "show": "shares", "pick": "kernel"})
+    assert asked == "Token (0, 0) of CEL 1, with the squares that its kernels read: 4×4, 8×8, 16×16, 32×32."
+    assert page.evaluate(spoken, {"open": False, "show": "facts", "pick": "kernel"}).endswith("is padding.")
+    assert "4×4: " in page.evaluate(spoken, {"open": False, "show": "shares", "pick": "kernel"})
+
+
 def load(page: Any, data: bytes) -> None:
     """Give the figure its next message."""
     page.evaluate(

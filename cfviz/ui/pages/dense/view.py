@@ -256,7 +256,7 @@ def _honest(
         safe: Makes names of files harmless in Markdown; None for a text in a file, where there is no sidebar.
     """
     net, t = subject.model, ctx.t
-    told = [net.provenance.sentence(t, safe or str)]
+    told = [net.provenance.sentence(t, safe or str), net.provenance.terms(t)]
     if subject.truth is not None:
         told.append(t("dense.on_scene"))
     elif remark := about_findings(net, ctx.photo.sha256, t):
