@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bench import hover, model, pages, position_bias, site, study, waits
+from bench import hover, model, pages, position_bias, site, start, study, waits
 from bench.timing import Row, processor, table
 
 PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "whole": model.whole,
     "halves": model.halves,
     "training": model.training,
+    "start": start.rows,
     "hover": hover.rows,
     "pages": pages.rows,
     "waits": waits.rows,

@@ -24,7 +24,7 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from bench.reader import Reader
+from bench.load.reader import Reader
 from cfviz import jobs, run
 from cfviz.models.weights import download
 from cfviz.models.weights.checkpoints import CheckpointError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import load
-from bench.reader import Rerun
+from bench.load.reader import Rerun
 
 
 def test_the_growth_of_memory_ignores_the_warm_up_and_outliers() -> None:

@@ -1,6 +1,6 @@
 """Load test with many readers at once: `python -m bench.load`, `make load`.
 
-Starts the app on a free loopback port and lets readers (websocket clients, see `bench.reader`) open pages,
+Starts the app on a free loopback port and lets readers (websocket clients, see `reader`) open pages,
 pick photos, switch pages and click in figures, each pausing a few seconds between the end of a run and the
 next click. Prints how long the runs took, the errors, the server's memory over time, how often a model was
 loaded and what the server computed. The first minutes of a fresh server, when nothing is cached, are reported
@@ -33,10 +33,10 @@ import numpy as np
 import psutil
 from websockets.exceptions import WebSocketException
 
-from bench.reader import Reader, Rerun
+from bench.load.reader import Reader, Rerun
 from bench.timing import Row, at_most, table
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MOST_USERS, MOST_SECONDS, MOST_CLICKS = 200, 3600.0, 200_000
 EVERY = 5.0  # seconds between samples of the server's memory
 ARRIVAL = 0.2  # seconds between the arrivals of readers
@@ -355,7 +355,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.keep_log:
             given.keep_log.write_bytes(server.log.read_bytes())
     return 1 if any(run.errors for run in found.runs) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
