@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -38,9 +38,12 @@ __all__ = [
     "Seen",
     "answer_of",
     "explain",
+    "first_answer",
     "ground_of",
+    "maps_of",
     "names_ahead",
     "reasons_for",
+    "with_others",
 ]
 
 LEAST = 8  # cells of a region
@@ -109,6 +112,12 @@ class DenseSubject:
             return False
 
     @property
+    def left_out(self) -> tuple[int, ...]:
+        """The stages that are left out in turn, from 0: those whose maps the model uses, if it is quick."""
+        first = 1 if isinstance(self.model, RetinaNet) else 0
+        return tuple(range(first, len(self.groupings))) if self.quick else ()
+
+    @property
     def levels(self) -> list[tuple[str, int]]:
         """Name and stride of each level of a detector's pyramid."""
         if not isinstance(self.model, Detector):
@@ -140,18 +149,45 @@ class Seen:
 
 def answer_of(subject: DenseSubject) -> Seen:
     """The model's answer on the photo, and its answers without each stage if that is quick."""
+    maps = maps_of(subject)
+    return with_others(subject, maps, first_answer(subject, maps))
+
+
+def maps_of(subject: DenseSubject) -> probes.Maps:
+    """The backbone's maps of the photo, from which neck and heads answer."""
+    return probes.maps_of(subject.model, subject.fitted)
+
+
+def first_answer(subject: DenseSubject, maps: probes.Maps) -> Seen:
+    """The model's answer with all stages, from the backbone's maps; the others are named as pending."""
     model, fitted = subject.model, subject.fitted
-    used = range(1 if isinstance(model, RetinaNet) else 0, len(subject.groupings))  # by the pyramid
-    stages = tuple(used) if subject.quick else ()
     if isinstance(model, Detector):
-        found = probes.findings(model, fitted, stages)
-        views = [_view(one, found[0]) for one in found]
-        return Seen(_answer(subject, views), found[0].told, None)
+        (found,) = probes.findings(model, maps, fitted)
+        view = _detected(found, np.arange(len(found.boxes)))
+        return Seen(_answer(subject, view), found.told, None)
     assert isinstance(model, Segmenter)  # there is no third kind
-    told = probes.labelling(model, fitted, stages)
-    areas = {without: regions(cells, LEAST) for without, cells in told.cells.items()}
-    views = [View(s, labels, regions=_with_shares(areas[s])) for s, labels in told.maps.items()]
-    return Seen(_answer(subject, views, (told.likely, told.probs)), None, areas[None])
+    told = probes.labelling(model, maps, fitted)
+    area = regions(told.cells[None], LEAST)
+    return Seen(_answer(subject, _labelled(told, None, area), told.likely), None, area)
+
+
+def with_others(subject: DenseSubject, maps: probes.Maps, first: Seen) -> Seen:
+    """The first answer with those without each stage, from the same maps of the backbone."""
+    model, fitted, tried = subject.model, subject.fitted, first.answer.pending
+    if not tried:
+        return first
+    (whole,) = first.answer.views
+    if isinstance(model, Detector):
+        views = [_partnered(one, whole) for one in probes.findings(model, maps, fitted, tried)]
+    else:
+        assert isinstance(model, Segmenter)
+        told = probes.labelling(model, maps, fitted, tried)
+        views = [_labelled(told, s, regions(told.cells[s], LEAST)) for s in tried]
+    return replace(first, answer=replace(first.answer, views=[whole, *views], pending=()))
+
+
+def _labelled(told: probes.Labelling, without: int | None, areas: Regions) -> View:
+    return View(without, told.maps[without], regions=_with_shares(areas))
 
 
 def _with_shares(areas: Regions) -> live.Found:
@@ -159,14 +195,16 @@ def _with_shares(areas: Regions) -> live.Found:
     return live.Found(areas.which, areas.labels, [cells / areas.which.size for cells in areas.cells])
 
 
-def _view(one: probes.Findings, first: probes.Findings) -> View:
-    pairs = np.arange(len(one.boxes))
-    if one is not first:
-        pairs = partners(one.boxes, one.labels, first.boxes, first.labels)
+def _partnered(one: probes.Findings, first: View) -> View:
+    assert first.boxes is not None  # a detector's
+    return _detected(one, partners(one.boxes, one.labels, first.boxes, first.labels))
+
+
+def _detected(one: probes.Findings, pairs: np.ndarray) -> View:
     return View(one.without, one.labels, one.boxes, one.scores, one.levels, pairs, one.masks)
 
 
-def _answer(subject: DenseSubject, views: list[View], likely: Any = None) -> Answer:
+def _answer(subject: DenseSubject, view: View, likely: Any = None) -> Answer:
     model = subject.model
     return Answer(
         model.task,
@@ -177,10 +215,11 @@ def _answer(subject: DenseSubject, views: list[View], likely: Any = None) -> Ans
         subject.groupings,
         model.backbone.num_heads,
         subject.levels,
-        views,
+        [view],
         subject.ground,
         likely,
         subject.truth,
+        subject.left_out,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from cfviz.words import translator
-from tests.conftest import App, settle
+from tests.conftest import App, settle, soon
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Any]
@@ -57,6 +57,25 @@ def test_colours_that_come_later_push_no_part_of_the_lab_aside(app: App, open_pa
     page.get_by_role("option", name="Lemurs").click()
     expect(scale).to_have_count(0)
     scale.wait_for(timeout=120_000)
+    page.wait_for_timeout(300)
+    assert shift(page) < MOST
+
+
+def test_what_follows_a_detectors_first_answer_comes_by_itself_and_keeps_its_place(
+    app: App, open_page: Open
+) -> None:
+    """Of two questions that the page asked at once, Streamlit's browser code sent one."""
+    page = open_page(app.url("dense", lang="en", photo="lemurs"), width=390, height=844)
+    told = "root => [root.figure.answer.pending.length, root.figure.answer.views.length > 1]"
+    figure = page.locator(".dn[data-ready]:not([data-waits])")
+    for photo in ("", "German shepherd"):
+        if photo:
+            settle(page)
+            page.evaluate(WATCH)
+            page.get_by_role("radio", name=photo).click()
+        figure.wait_for(timeout=120_000)
+        assert figure.evaluate(told) == [0, True]
+        soon(page, lambda: figure.evaluate("root => root.figure.reasons.size > 0"), True)
     page.wait_for_timeout(300)
     assert shift(page) < MOST
 

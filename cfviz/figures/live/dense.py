@@ -21,9 +21,17 @@ The layout is that of `cfviz/figures/live/message.py`: a JSON header and arrays 
     likely    of a segmenter {"labels" uint8 (n, h*w), "probs" uint16 (n, h*w) in 65535ths}, the likeliest;
               n is 3, or fewer if there are fewer classes
     truth     null or {"boxes" float32 (n, 4), "labels" [n], and of a segmenter "map" uint8 (h*w,)}
+    pending   [stages whose views follow in a message of their own]
     start     {"threshold", "view", "show", "sort", "box", "row", "col", "held"}
 
-Boxes are in pixels of the input. `reasons` makes the second message:
+Boxes are in pixels of the input. `others` makes the message of the views that follow:
+
+    name      the figure's name and ".views"
+    source
+    classes   all of them, those of the first message before the new ones, with the same colours
+    views     without the first
+
+`reasons` makes the message of what scores rest on:
 
     source
     reasons   [{"of": "box.3", "region.0" or "pixel.ROW.COL", "logit",
@@ -35,6 +43,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -143,6 +152,7 @@ class Answer:
         views: The whole model first.
         likely: The likeliest classes and their probabilities with all stages, (n, h, w) each; of a segmenter.
         truth: What is known to be there.
+        pending: Stages, from 0, without which the model is still to be asked: each will be a view.
     """
 
     task: Literal["detect", "segment"]
@@ -157,6 +167,7 @@ class Answer:
     ground: int | None = None
     likely: tuple[np.ndarray, np.ndarray] | None = None
     truth: Truth | None = None
+    pending: Sequence[int] = ()
 
 
 def pack(
@@ -180,7 +191,6 @@ def pack(
     """
     arrays = message.Arrays()
     (h, w), (H, W) = answer.size, answer.input
-    there = present(answer)
     stages = [
         {
             "H": blocks[0].H, "W": blocks[0].W, "stride": H // blocks[0].H,
@@ -195,16 +205,14 @@ def pack(
         "task": answer.task,
         "input": {"h": h, "w": w, "H": H, "W": W},
         "photo": arrays.picture(answer.photo),
-        "classes": [
-            {"index": k, **both_names(answer.names[k]), "colour": colour}
-            for k, colour in class_colours(there, answer.ground).items()
-        ],
+        "classes": _classes(answer),
         "ground": answer.ground,
         "stages": stages,
         "levels": [{"name": level, "stride": stride} for level, stride in answer.levels],
         "views": [_view(view, arrays) for view in answer.views],
         "likely": None,
         "truth": None,
+        "pending": list(answer.pending),
     }
     if answer.likely is not None:
         labels, probs = answer.likely
@@ -220,20 +228,44 @@ def pack(
     return message.pack(header, arrays, strings=strings, start=start)
 
 
+def others(answer: Answer, *, name: str = "dense", source: str = "") -> bytes:
+    """Pack the views that the figure's message named as pending.
+
+    Args:
+        answer: With all its views.
+        name: The figure's name.
+        source: As in the figure's message.
+    """
+    arrays = message.Arrays()
+    views = [_view(view, arrays) for view in answer.views[1:]]
+    header = {"name": f"{name}.views", "source": source, "classes": _classes(answer), "views": views}
+    return message.pack(header, arrays, strings={}).data
+
+
+def _classes(answer: Answer) -> list[dict[str, Any]]:
+    colours = class_colours(present(answer), answer.ground)
+    return [{"index": k, **both_names(answer.names[k]), "colour": colour} for k, colour in colours.items()]
+
+
 def present(answer: Answer) -> list[int]:
-    """The classes in an answer, the most important of the whole model first: by score, or by area."""
-    if answer.task == "detect":
-        order = [int(k) for view in answer.views for k in view.labels]
-    else:
-        each = [np.bincount(v.labels.reshape(-1), minlength=len(answer.names)) for v in answer.views]
-        counts = np.sum(each, 0)
-        found = np.flatnonzero(counts)
-        order = found[np.lexsort((-counts[found], -each[0][found]))].tolist()
-        if answer.likely is not None:
-            order += np.unique(answer.likely[0]).tolist()
+    """The classes in an answer, the most important of the whole model first: by score, or by area.
+
+    Those of the other views come last: views that follow later change no place, and so no colour.
+    """
+    first, *rest = (_in_view(answer, view) for view in answer.views)
+    order = list(first)
+    if answer.likely is not None:
+        order += np.unique(answer.likely[0]).tolist()
     if answer.truth is not None:
         order += [int(k) for k in answer.truth.labels]
-    return list(dict.fromkeys(order))
+    return list(dict.fromkeys(chain(order, *rest)))
+
+
+def _in_view(answer: Answer, view: View) -> list[int]:
+    if answer.task == "detect":
+        return [int(k) for k in view.labels]
+    counts = np.bincount(view.labels.reshape(-1), minlength=len(answer.names))
+    return [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]]
 
 
 def both_names(name: str) -> dict[str, str]:

@@ -63,22 +63,36 @@ class Findings:
     told: Detections
 
 
-def findings(model: Detector, fitted: Fitted, stages: Sequence[int] = ()) -> list[Findings]:
-    """Find boxes with all of the backbone's maps, then without each of some stages.
+Maps = Sequence[torch.Tensor]  # of the backbone, (1, C_i, H_i, W_i), finest first
+Tried = Sequence[int | None]  # stages to leave out, from 0, one at a time; None leaves none out
+
+
+def maps_of(model: DenseModel, fitted: Fitted) -> list[torch.Tensor]:
+    """Return the backbone's maps of one photo, from which neck and heads answer: `findings`, `labelling`.
 
     Args:
         model: In eval mode.
         fitted: The photo.
-        stages: Stages to leave out, from 0, one at a time.
     """
-    return [_findings(model, out, fitted, without) for without, out in _outputs(model, fitted, stages)]
-
-
-def _outputs(model: DenseModel, fitted: Fitted, stages: Sequence[int]) -> list[tuple[int | None, Any]]:
-    """Return the outputs with all maps and without each stage; the backbone runs once."""
     with torch.no_grad():  # inference tensors could take no part in gradients later
-        maps = model.features(input_for(model, fitted.tensor))
-        tried: list[int | None] = [None, *stages]
+        return model.features(input_for(model, fitted.tensor))
+
+
+def findings(model: Detector, maps: Maps, fitted: Fitted, tried: Tried = (None,)) -> list[Findings]:
+    """Find boxes with all of the backbone's maps, or without some stage.
+
+    Args:
+        model: In eval mode.
+        maps: From `maps_of`.
+        fitted: The photo.
+        tried: What to leave out.
+    """
+    return [_findings(model, out, fitted, without) for without, out in _outputs(model, maps, tried)]
+
+
+def _outputs(model: DenseModel, maps: Maps, tried: Tried) -> list[tuple[int | None, Any]]:
+    """Return the outputs of neck and heads, each with what was left out for it."""
+    with torch.no_grad():
         return [(s, model.from_maps(maps if s is None else without_stage(maps, s))) for s in tried]
 
 
@@ -104,32 +118,38 @@ class Labelling:
 
     Attributes:
         maps: By the stage left out, None for none: the class of each pixel of the input, (h, w).
-        likely: The likeliest classes of each pixel with all stages, best first, (n, h, w): 3 if there are 3.
-        probs: Their probabilities, (n, h, w).
+        likely: The likeliest classes of each pixel with all stages, best first, (n, h, w): 3 if there are 3;
+            and their probabilities, (n, h, w). None if all stages together were not tried.
         cells: By the stage left out, None for none: the class of each cell of the logits, (H/4, W/4).
     """
 
     maps: dict[int | None, np.ndarray]
-    likely: np.ndarray
-    probs: np.ndarray
+    likely: tuple[np.ndarray, np.ndarray] | None
     cells: dict[int | None, np.ndarray]
 
 
-def labelling(model: Segmenter, fitted: Fitted, stages: Sequence[int] = ()) -> Labelling:
-    """Label pixels with all of the backbone's maps, then without each of some stages.
+def labelling(model: Segmenter, maps: Maps, fitted: Fitted, tried: Tried = (None,)) -> Labelling:
+    """Label pixels with all of the backbone's maps, or without some stage.
 
     Args:
         model: In eval mode.
+        maps: From `maps_of`.
         fitted: The photo.
-        stages: Stages to leave out, from 0, one at a time.
+        tried: What to leave out.
     """
     check_logits(model.num_classes, *map(int, fitted.tensor.shape[2:]))
-    (_, first), *others = told = _outputs(model, fitted, stages)
-    likely, probs = _likely(_at_input(first, fitted))
-    maps: dict[int | None, np.ndarray] = {None: likely[0]}
-    for s, logits in others:
-        maps[s] = _at_input(logits, fitted).max(0).indices.cpu().numpy()  # as argmax, in half the time
-    return Labelling(maps, likely, probs, {s: logits[0].argmax(0).cpu().numpy() for s, logits in told})
+    likely: tuple[np.ndarray, np.ndarray] | None = None
+    labels: dict[int | None, np.ndarray] = {}
+    cells: dict[int | None, np.ndarray] = {}
+    for s, logits in _outputs(model, maps, tried):
+        full = _at_input(logits, fitted)
+        if s is None:
+            likely = _likely(full)
+            labels[s] = likely[0][0]
+        else:
+            labels[s] = full.max(0).indices.cpu().numpy()  # as argmax, in half the time
+        cells[s] = logits[0].max(0).indices.cpu().numpy()
+    return Labelling(labels, likely, cells)
 
 
 def _at_input(logits: torch.Tensor, fitted: Fitted) -> torch.Tensor:

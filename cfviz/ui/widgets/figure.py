@@ -33,7 +33,7 @@ The message format: `cfviz/figures/live/message.py`; this figure's content: `fig
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import streamlit as st
@@ -133,22 +133,25 @@ def follow_up(data: bytes, *, name: str) -> None:
 
 
 @st.fragment
-def follow_later(name: str, source: str, make: Callable[[], bytes]) -> None:
-    """Send the figure called `name` what takes longer than itself, once the browser has it and asks for more.
+def follow_later(source: str, *messages: tuple[str, Callable[[], bytes]]) -> None:
+    """Send a figure what takes longer than itself, once the browser has it and asks for more.
 
-    The page's own run ends without it; the browser asks by itself, and then this alone runs.
+    The page's own run ends without it; the browser asks by itself, and then this alone runs. One message is
+    asked for after the other: of two questions at once, Streamlit's browser code sends only one.
 
     Args:
-        name: The figure's name.
         source: What the figure shows; something else is asked for anew.
-        make: Computes the message.
+        *messages: Each under a name of its own, which the figure knows, and a function that computes it.
     """
-    key = f"cfviz.asked.{name}"
-    data = make() if st.session_state.get(key) == source else {"ask": source}
-    _follower()(
-        key=f"{name}-rest", data=data, height=1,
-        on_asked_change=lambda: st.session_state.update({key: source}),
-    )  # fmt: skip
+    for name, make in messages:
+        key = f"cfviz.asked.{name}"
+        asked = st.session_state.get(key) == source
+        _follower()(
+            key=f"{name}-rest", data=make() if asked else {"ask": source}, height=1,
+            on_asked_change=partial(st.session_state.update, {key: source}),
+        )  # fmt: skip
+        if not asked:
+            return
 
 
 def move_to(name: str, **to: Any) -> None:

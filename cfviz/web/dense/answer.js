@@ -9,25 +9,8 @@ export class Answer {
     Object.assign(this, { task: header.task, input: header.input, stages: header.stages });
     Object.assign(this, { levels: header.levels, ground: header.ground, classes: header.classes });
     this.known = new Map(header.classes.map((one) => [one.index, one]));
-    this.views = header.views.map((view) => {
-      const labels = array(view.labels);
-      if (!view.boxes) {
-        const { which, labels: of, shares } = view.regions;
-        const regions = of.map((label, i) => ({ i, label, area: shares[i] }));
-        return { without: view.without, labels, which: array(which), regions, cells: new Map() };
-      }
-      const [boxes, scores, levels, partners] = ["boxes", "scores", "levels", "partners"].map((name) =>
-        array(view[name]),
-      );
-      const masks = view.masks ? array(view.masks) : null;
-      const list = Array.from(scores, (score, i) => {
-        const box = Array.from(boxes.subarray(4 * i, 4 * i + 4));
-        const area = ((box[2] - box[0]) * (box[3] - box[1])) / (header.input.h * header.input.w);
-        const mask = masks?.subarray(784 * i, 784 * (i + 1));
-        return { i, box, score, label: labels[i], level: levels[i], partner: partners[i], area, mask };
-      });
-      return { without: view.without, list };
-    });
+    this.views = header.views.map((view) => this.read(view, array));
+    this.pending = header.pending; // stages, from 0, whose views follow
     if (header.likely)
       this.likely = { labels: array(header.likely.labels), probs: array(header.likely.probs) };
     if (header.truth) {
@@ -35,6 +18,34 @@ export class Answer {
       this.truth = header.truth.labels.map((label, i) => ({ label, box: boxes.subarray(4 * i, 4 * i + 4) }));
       if (header.truth.map) this.truthMap = array(header.truth.map);
     }
+  }
+
+  read(view, array) {
+    const labels = array(view.labels);
+    if (!view.boxes) {
+      const { which, labels: of, shares } = view.regions;
+      const regions = of.map((label, i) => ({ i, label, area: shares[i] }));
+      return { without: view.without, labels, which: array(which), regions, cells: new Map() };
+    }
+    const [boxes, scores, levels, partners] = ["boxes", "scores", "levels", "partners"].map((name) =>
+      array(view[name]),
+    );
+    const masks = view.masks ? array(view.masks) : null;
+    const list = Array.from(scores, (score, i) => {
+      const box = Array.from(boxes.subarray(4 * i, 4 * i + 4));
+      const area = ((box[2] - box[0]) * (box[3] - box[1])) / (this.input.h * this.input.w);
+      const mask = masks?.subarray(784 * i, 784 * (i + 1));
+      return { i, box, score, label: labels[i], level: levels[i], partner: partners[i], area, mask };
+    });
+    return { without: view.without, list };
+  }
+
+  /** Take the views that follow, from another message. */
+  add({ views, classes }, array) {
+    this.views = [this.views[0], ...views.map((view) => this.read(view, array))];
+    this.pending = [];
+    this.classes = classes;
+    this.known = new Map(classes.map((one) => [one.index, one]));
   }
 
   name(label) {

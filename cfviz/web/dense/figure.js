@@ -41,7 +41,7 @@ export class DenseFigure {
       this.hovered = null;
       this.state = { threshold: 0.3, view: 0, show: 0, sort: "score", held: false, truth: 0, ...NOTHING };
       this.state = this.begin({ ...this.state, ...header.start });
-    }
+    } else this.state = this.clampedIn(this.state);
     this.heats = new Map();
     this.labels = new Map();
     this.buildElements();
@@ -49,12 +49,29 @@ export class DenseFigure {
     showPhoto(this, this.root, header.photo.of, array(header.photo.file));
   }
 
-  /** Take what scores rest on, from another message. */
+  /** Take the views that were pending, or what scores rest on, from another message. */
   join(message) {
     const { header, array } = decode(message);
     if (header.source !== this.header.source) return;
-    for (const entry of header.reasons) this.reasons.set(entry.of, reason(entry, array));
+    if (header.views && this.answer.pending.length) {
+      this.answer.add(header, array);
+      this.listed = null; // what is said of changes stands beside the list
+      this.awaitViews();
+    }
+    for (const entry of header.reasons ?? []) this.reasons.set(entry.of, reason(entry, array));
     this.requestDraw();
+  }
+
+  /** The answers without a stage can be chosen once they are there; their note keeps its place till then. */
+  awaitViews() {
+    const waits = this.answer.pending.length > 0;
+    this.viewChoice.items.slice(1).forEach((item) => (item.disabled = waits));
+    this.root.toggleAttribute("data-waits", waits);
+  }
+
+  /** What each view leaves out, those that follow included. */
+  get without() {
+    return [...this.answer.views.map((view) => view.without), ...this.answer.pending];
   }
 
   get detects() {
@@ -102,9 +119,7 @@ export class DenseFigure {
     const stages = answer.stages.map((_, s) => s);
     const [views, viewChoice] = choices(
       t.view,
-      answer.views.map(({ without }) =>
-        without === null ? t.view_all : fill(t.view_without, { stage: without + 1 }),
-      ),
+      this.without.map((stage) => this.named(stage)),
       (view) => this.set({ view }, true),
     );
     const [shows, showChoice] = choices(
@@ -144,8 +159,10 @@ export class DenseFigure {
     this.ramp = el("div.ramp");
     this.legend = el("div.legend", {}, this.low, this.ramp, this.high);
     this.showNote = el("p.note.under");
-    this.changes = el("p.note.dn-changes", { role: "status" });
-    views.hidden = this.changes.hidden = answer.views.length < 2; // no stage to leave out
+    this.changes = el("span", { role: "status" });
+    const kept = el("span", { "aria-hidden": "true" }, this.unchanged); // the place of what follows
+    const changes = el("p.note.dn-changes", {}, kept, this.changes);
+    views.hidden = changes.hidden = this.without.length < 2; // no stage to leave out
     this.value = el("b.value.num");
     this.rank = el("span.rank.num");
     this.lock = el("button.lock", { type: "button", "aria-pressed": "false" });
@@ -173,7 +190,7 @@ export class DenseFigure {
       "div.cf.dn",
       {},
       el("div.bar", {}, threshold, views, this.truth, el("span.gap"), take),
-      this.changes,
+      changes,
       el(
         "div.body",
         {},
@@ -204,6 +221,7 @@ export class DenseFigure {
     );
     this.root.figure = this;
     this.parent.append(this.root);
+    this.awaitViews();
     this.listen();
     this.watcher = watched(this.watcher, this.left, () => this.layOut());
   }
@@ -484,11 +502,20 @@ export class DenseFigure {
     this.readChange();
   }
 
+  /** How a view is called. */
+  named(without) {
+    return without === null ? this.t.view_all : fill(this.t.view_without, { stage: without + 1 });
+  }
+
+  get unchanged() {
+    return this.detects ? this.t.change_none : this.t.change_none_pixels;
+  }
+
   /** What the answer is like without each stage, at this threshold. */
   readChange() {
     const { answer, state, t } = this;
     if (!state.view) {
-      say(this.changes, this.detects ? t.change_none : t.change_none_pixels);
+      say(this.changes, answer.pending.length ? t.change_wait : this.unchanged);
       return;
     }
     const told = answer.change(state.view, state.threshold);
@@ -572,18 +599,14 @@ export class DenseFigure {
 
   /** The score or class in each view, in a row; that with all stages only beside another. */
   readEffects(texts) {
-    const { t, answer } = this;
     const from = this.state.view ? 0 : 1;
-    const key = JSON.stringify([from, texts]);
+    const all = texts.length ? [...texts, ...this.answer.pending.map(() => "…")] : [];
+    const key = JSON.stringify([from, all]);
     if (key === this.effectsKey) return;
     this.effectsKey = key;
-    const named = ({ without }) =>
-      without === null ? t.view_all : fill(t.view_without, { stage: without + 1 });
-    this.effects.replaceChildren(
-      ...texts
-        .map((text, n) => el("span", {}, el("small", {}, named(answer.views[n])), el("b.num", {}, text)))
-        .slice(from),
-    );
+    const said = (text, n) =>
+      el("span", {}, el("small", {}, this.named(this.without[n])), el("b.num", {}, text));
+    this.effects.replaceChildren(...all.map(said).slice(from));
   }
 
   readLegend(heat, found) {

@@ -3,7 +3,8 @@
 import { onPage } from "../shared/mount.js";
 import { DenseFigure } from "./figure.js";
 
-const REST = "cfviz.rest"; // on window: figure name -> the reasons that follow its first message
+const REST = "cfviz.rest"; // on window: figure name -> what follows its first message
+const FOLLOW = [".views", "", ".held"]; // the other views, reasons of the best scores, those of what is held
 
 export default onPage(
   "dn-host",
@@ -11,7 +12,7 @@ export default onPage(
     const figure = new DenseFigure(box, data, commit);
     figure.more = () => {
       const { name } = figure.header;
-      for (const rest of [window[REST]?.[name], window[REST]?.[`${name}.held`]]) if (rest) figure.join(rest);
+      for (const rest of FOLLOW.map((end) => window[REST]?.[`${name}${end}`])) if (rest) figure.join(rest);
     };
     window.addEventListener(REST, figure.more);
     figure.leave = () => window.removeEventListener(REST, figure.more);

@@ -119,6 +119,27 @@ def test_pointing_threshold_and_stages_change_the_figure_in_the_browser(figure: 
     expect(page.locator(".dn .looks")).to_have_text("No box reaches the threshold.")
 
 
+@pytest.mark.parametrize("width", [1200, 390])
+def test_views_that_follow_are_awaited_in_their_place(opened_file: Callable[..., Any], width: int) -> None:
+    answer, words = detected(), figure_words("dense")
+    first = replace(answer, views=answer.views[:1], pending=[3])
+    packed = dense.pack(first, strings=words, start={"threshold": 0.3, "box": 1}, source="s")
+    page = opened_file(dense.html(packed, dense.reasons([], source="s"), "test", []), width=width)
+    changes, without = page.locator(".dn-changes"), page.get_by_role("radio", name="without stage 4")
+    expect(changes.locator("[role=status]")).to_have_text(words["change_wait"])
+    expect(without).to_be_disabled()
+    expect(page.locator(".dn-effects b")).to_have_text(["…"])
+    tall = page.locator(".dn").evaluate("root => root.offsetHeight")
+    later = list(dense.others(answer, source="s"))
+    page.locator(".dn").evaluate("(root, bytes) => root.figure.join(Uint8Array.from(bytes))", later)
+    expect(changes.locator("[role=status]")).to_have_text(words["change_none"])
+    expect(page.locator(".dn-effects b")).to_have_text(["70.0 %"])
+    assert page.locator(".dn").evaluate("root => root.offsetHeight") == tall
+    without.click()
+    expect(page.locator(".dn-name")).to_have_text(["dog", "boat"])
+    expect(changes).to_contain_text("lost: 2, new: 1")
+
+
 def test_the_list_is_sorted_and_the_keyboard_walks_through_it(figure: Callable[..., Any]) -> None:
     page = figure(detected(), reason("box.2", 1))
     names = page.locator(".dn-name")

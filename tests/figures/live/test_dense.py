@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from cfviz.figures import theme
 from cfviz.figures.live import dense
-from cfviz.figures.live.message import Message
+from cfviz.figures.live.message import Message, opened
 from cfviz.geometry import grouping
 
 STRINGS = {"title": "x"}
@@ -97,12 +98,25 @@ def test_more_classes_than_a_byte_holds_are_refused() -> None:
         dense.pack(replace(answer, names=["x"] * 400, views=[dense.View(None, labels)]), strings=STRINGS)
 
 
+@pytest.mark.parametrize("of", [detected, segmented])
+def test_views_that_follow_change_no_colour_that_is_on_screen(of: Callable[..., dense.Answer]) -> None:
+    truth = dense.Truth(np.array([[1.0, 2, 3, 4]]), [4])
+    answer = replace(of(), truth=truth)
+    first = dense.pack(replace(answer, views=answer.views[:1], pending=[2]), strings=STRINGS).header
+    assert (first["pending"], len(first["views"])) == ([2], 1)
+    later = opened(dense.others(answer, source="s")).header
+    assert (later["name"], later["source"]) == ("dense.views", "s")
+    assert [view["without"] for view in later["views"]] == [2]
+    assert later["classes"][: len(first["classes"])] == first["classes"]
+    assert later["classes"] == dense.pack(answer, strings=STRINGS).header["classes"]
+
+
 def test_the_truth_of_a_scene_is_in_the_message() -> None:
     truth = dense.Truth(np.array([[1.0, 2, 3, 4]]), [0], np.ones((24, 32), int))
     message = dense.pack(detected(truth=truth), strings=STRINGS)
     told = message.header["truth"]
     assert values(message, told["boxes"]).tolist() == [1, 2, 3, 4]
-    assert [one["index"] for one in message.header["classes"]][-1] == 0
+    assert [one["index"] for one in message.header["classes"]] == [3, 1, 0, 2], "the other view's come last"
 
 
 def test_the_offline_page_holds_the_figure_and_its_reasons() -> None:

@@ -112,7 +112,8 @@ def test_the_shown_code_runs_as_it_stands_and_prints_what_is_on_screen(
     exec(compile(code, "shown", "exec"), known)
     printed = capsys.readouterr().out.splitlines()
     view, found = int(query.get("view", 0)), known["found"]
-    (seen,) = [one for (one,) in answer.seen._kept.values() if same(one.answer.views[view], found)]
+    kept = (answer.seen if view else answer.first)._kept
+    (seen,) = [one for (one,) in kept.values() if same(one.answer.views[view], found)]
     names = known["answer"].names
     if net == "retinanet":
         least = np.float32(int(query["threshold"]) / 100)
@@ -142,11 +143,38 @@ def kept_reasons() -> list[Any]:
 
 
 @pytest.mark.slow
+def test_a_reader_of_the_first_answer_gets_the_others_after_it(
+    run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed: list[tuple[Any, ...]] = []
+
+    def counted(name: str) -> None:
+        real = getattr(view, name)
+        told = lambda *given: (packed.append((name, *given[2:-1])), real(*given))[1]  # noqa: E731
+        monkeypatch.setattr(view, name, told)
+
+    for name in ("packed_message", "packed_others", "packed_reasons"):
+        counted(name)
+    app = run(photo="lemurs")
+    assert packed == [("packed_message", False)]
+    source = app.session_state[view.START][0][0]
+    for asked, follows in ((f"{view.NAME}.views", 1), (view.NAME, 2)):
+        packed.clear()
+        app.session_state[f"cfviz.asked.{asked}"] = source  # as the browser does once it has the figure
+        app.run()
+        rest = [("packed_others",), ("packed_reasons",)][:follows]
+        assert packed == [("packed_message", False), *rest], "one is asked for after the other"
+    packed.clear()
+    assert not run(photo="lemurs", view="2").exception
+    assert packed == [("packed_message", True)], "who looks at another view waits for all of them"
+
+
+@pytest.mark.slow
 def test_a_composed_scene_is_judged_by_what_is_known_of_it(run: Make) -> None:
     assert "Mean IoU" not in said(run(scene="2", lang="en")), "labels are known at the scene's own size only"
     models.model(next(iter(NAMES)), "cpu").sides = (448, 224)
-    answer.seen.clear()
-    view.packed_message.clear()
+    for kept in (answer._maps, answer.first, answer.seen, view.packed_message):
+        kept.clear()
     assert "Mean IoU on this scene" in said(run(scene="2", lang="en"))
     told = said(run(scene="1", net="retinanet_crossformer_nano", lang="en"))
     assert "objects are found" in told

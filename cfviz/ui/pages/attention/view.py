@@ -202,7 +202,7 @@ def show_attention(ctx: Context, subject: AttentionSubject) -> None:
     living_figure(packed.data, name=NAME, on_commit=commit)
     if appears:
         let_the_browser_paint()
-    follow_later(NAME, subject.source, partial(_rest, subject, later, first))
+    follow_later(subject.source, (NAME, partial(_rest, subject, later, first)))
 
 
 def _rest(subject: AttentionSubject, later: Place, first: Place) -> bytes:

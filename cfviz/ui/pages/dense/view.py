@@ -142,13 +142,14 @@ def _title(ctx: Context, name: str) -> str:
     return f"{plain(models.title(name))} · {ctx.t(f'common.weights_are_{models.source_of(name)}')}"
 
 
-def selection_from_link(ctx: Context, found: live.Answer) -> dict[str, Any]:
+def selection_from_link(ctx: Context, subject: DenseSubject) -> dict[str, Any]:
     """The reader's place: threshold in per cent, view, what is shown, order, and the box or pixel held."""
+    found = answer.first(subject.source, subject).answer
     boxes = found.views[0].boxes
     (h, w), most = found.size, 0 if boxes is None else len(boxes)
     here = {
         "threshold": ctx.get("threshold", 30, range(LOWEST, 96)),
-        "view": ctx.get("view", 0, range(len(found.views))),
+        "view": ctx.get("view", 0, range(len(left_out(subject)))),
         "show": ctx.get("show", 0, range(len(found.groupings) + 2)),
         "sort": ctx.get("sort", "score", SORTS),
         "box": ctx.get("box", -1, range(most)),
@@ -164,13 +165,32 @@ def selection_from_link(ctx: Context, found: live.Answer) -> dict[str, Any]:
     return here
 
 
+def left_out(subject: DenseSubject) -> tuple[int | None, ...]:
+    """What each view leaves out: nothing, then one stage each, from 0."""
+    return (None, *subject.left_out)
+
+
 @cached(64, 96 * 2**20)
-def packed_message(source: str, lang: str, _subject: DenseSubject) -> Message:
-    """The figure's message, shared by all who look at the same photo and model."""
-    found = replace(answer.seen(source, _subject).answer, names=_subject.names)  # in the reader's language
+def packed_message(source: str, lang: str, whole: bool, _subject: DenseSubject) -> Message:
+    """The figure's message, shared by all who look at the same photo and model.
+
+    Args:
+        source: The photo and the model.
+        lang: The reader's language.
+        whole: With all views; otherwise with the first, which needs a third of the time, and the rest follow.
+    """
+    found = answer.in_use(source, _subject, int(whole)).answer
     return live.pack(
-        found, strings=figure_words("dense", lang), name=NAME, source=source, explained=_subject.explainable
-    )
+        replace(found, names=_subject.names),  # in the reader's language
+        strings=figure_words("dense", lang), name=NAME, source=source, explained=_subject.explainable,
+    )  # fmt: skip
+
+
+@cached(64, 96 * 2**20)
+def packed_others(source: str, lang: str, _subject: DenseSubject) -> bytes:
+    """The views that the figure's message named as pending."""
+    found = replace(answer.seen(source, _subject).answer, names=_subject.names)
+    return live.others(found, name=NAME, source=source)
 
 
 @cached(64, 64 * 2**20)
@@ -188,23 +208,26 @@ def _original(source: str, _subject: DenseSubject) -> bytes:
 
 
 def show_figure(ctx: Context, subject: DenseSubject) -> None:
-    """The figure, then what its best scores rest on; what is held is explained for itself."""
-    try:
-        packed = packed_message(subject.source, ctx.lang, subject)
-    except ValueError as error:
-        ctx.stop(error)
-    ctx.computed()
-    found = answer.seen(subject.source, subject).answer
+    """The figure, then its answers without a stage and what its best scores rest on.
+
+    What is held is explained for itself. A reader who looks at an answer without a stage gets all at once.
+    """
     before = st.session_state.get(START)
     if before is not None and before[0][0] != subject.source:  # what was held is not in this photo
         ctx.put(box=-1, row=-1, col=-1, held=0)
-    here = selection_from_link(ctx, found)
+    try:
+        here = selection_from_link(ctx, subject)
+    except ValueError as error:
+        ctx.stop(error)
     appears = about_to_appear(NAME)
     kept = st.session_state.get(START)
     fresh = appears or kept is None or kept[0] != (subject.source, ctx.lang)
     if fresh or kept is None:
         kept = st.session_state[START] = ((subject.source, ctx.lang), here)
     begin = kept[1] | {"threshold": kept[1]["threshold"] / 100}
+    whole = bool(begin["view"])
+    packed = packed_message(subject.source, ctx.lang, whole, subject)
+    ctx.computed()
 
     def commit() -> None:
         told = committed(NAME, forms.DENSE)
@@ -220,8 +243,10 @@ def show_figure(ctx: Context, subject: DenseSubject) -> None:
     st.caption(_honest(ctx, subject, here, plain))
     DENSE.show(packed.at(begin).data, name=NAME, on_commit=commit)
     send_original(_original(subject.source, subject), "dense.original")
-    # What the scores rest on takes longer than the answer.
-    follow_later(NAME, subject.source, partial(packed_reasons, subject.source, subject))
+    # The other answers, and what the scores rest on, take longer than the first answer.
+    others = (f"{NAME}.views", partial(packed_others, subject.source, ctx.lang, subject))
+    reasons = (NAME, partial(packed_reasons, subject.source, subject))
+    follow_later(subject.source, *([others] if packed.header["pending"] else []), reasons)
     of = held(here)
     mine = answer.reason_for(subject.source, of, subject) if of and subject.explainable else ()
     name = f"{NAME}.held"
@@ -263,19 +288,18 @@ def _honest(
         told.append(remark)
     h, w = subject.fitted.size
     told.append(t("dense.exact" if safe else "dense.exact_file", h=h, w=w))
-    found = answer.seen(subject.source, subject).answer
+    found = answer.in_use(subject.source, subject, here["view"]).answer
     return together(*told, scenes.judged(t, found, here["threshold"] / 100, here["view"]))
 
 
 def show_footer(ctx: Context, subject: DenseSubject) -> None:
     """Below the figure: what the model knows, its code, its findings in COCO's format."""
-    t, found = ctx.t, answer.seen(subject.source, subject)
-    here = selection_from_link(ctx, found.answer)
+    t, here = ctx.t, selection_from_link(ctx, subject)
     code = _code(ctx, subject, here)
     show_known(ctx, "", subject.names, "dense")
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         take_away(ctx, "dense", code=code)
-        if found.found is not None:
+        if subject.model.task == "detect":
             st.download_button(
                 t("dense.coco"), partial(coco_json, subject, here["threshold"] / 100, here["view"]),
                 "cfviz-detections.json", "application/json", type="tertiary", icon=":material/data_object:",
@@ -305,7 +329,7 @@ def coco_json(subject: DenseSubject, threshold: float, number: int = 0) -> bytes
 
 def offline_page(subject: DenseSubject, here: dict[str, Any], facts: list[str], lang: str) -> bytes:
     """The figure with all that it explains, as a page that needs no server; made without the session."""
-    packed = packed_message(subject.source, lang, subject)
+    packed = packed_message(subject.source, lang, True, subject)
     packed = packed.at(here | {"threshold": here["threshold"] / 100}, figure_words("dense", lang))
     given = answer.reasons_ahead(subject.source, subject)
     if (of := held(here)) is not None and subject.explainable:
@@ -324,7 +348,7 @@ def _code(ctx: Context, subject: DenseSubject, here: dict[str, Any]) -> str:
         model = f'cfviz.create_model("{name}", weights={source!r})'
     if subject.truth is not None:
         photo, opening = "photo", scenes.code(scene_of(ctx)) + "\n"
-    left = answer.seen(subject.source, subject).answer.views[here["view"]].without
+    left = left_out(subject)[here["view"]]
     found = (BOXES if net.task == "detect" else REGIONS).format(threshold=here["threshold"] / 100)
     code = CODE.format(
         imports="\n".join(imports), opening=opening, photo=photo, model=model, view=here["view"],
@@ -342,8 +366,8 @@ def _code(ctx: Context, subject: DenseSubject, here: dict[str, Any]) -> str:
 
 def show_attention(ctx: Context, subject: DenseSubject) -> None:
     """The attention of the backbone where the reader holds a box or a pixel."""
-    t, found = ctx.t, answer.seen(subject.source, subject).answer
-    here = selection_from_link(ctx, found)
+    t, found = ctx.t, answer.first(subject.source, subject).answer
+    here = selection_from_link(ctx, subject)
     st.header(t("dense.attention_title"), anchor=False)
     if not subject.explainable:
         h, w = subject.input
