@@ -18,6 +18,7 @@ KEPT_NOTES = {
     "one_of_several": {"name", "others"},
     "left_out": {"names"},
     "index_groups": {"groups"},
+    "normalised": {"mean", "std"},
 }
 # Sentences in cards and weights files from before they held fields; still read, since such files exist.
 SCENES_OF = "scenes of "  # before the name of the data set whose photos were composed

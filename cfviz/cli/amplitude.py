@@ -53,8 +53,11 @@ def _amplitude(args: argparse.Namespace) -> int:
     from cfviz.training.recipe import load
 
     set_threads(args)
-    for folder in (args.data, args.val):
-        PhotoFolder(folder)  # raises now, not after the training, if it cannot be used
+    learned, held = (PhotoFolder(folder) for folder in (args.data, args.val))
+    if learned.classes != held.classes:  # said now, not after the training
+        raise ValueError(
+            f"{args.val} has other class folders than {args.data}; expected photos of the same classes"
+        )
     recipe = load(args.config, args.set, args.data)
     if not train_in_turns(recipe, args.out, args.steps, args.cpu):
         note("stopped; run the same command again to go on")

@@ -125,7 +125,7 @@ def compare(
     settings = {key: value for key, value in recipe.as_dict().items() if key not in MACHINE_PATHS}
     settings["model_args"] = {key: value for key, value in recipe.model_args.items() if key != "cooling"}
     plan = sum(recipe.steps(one, state["files"]["trained_on"]) * one.epochs for one in recipe.phases)
-    trained = {"steps": state["step"], "of": plan, "photos_seen": state["step"] * recipe.batch(phase)}
+    trained = {"steps": state["step"], "of": plan, "photos_seen": photos_seen(recipe, state)}
     if state["changes"]:
         trained["changes"] = state["changes"]
     return {
@@ -136,6 +136,14 @@ def compare(
         **found,
         "units": UNITS,
     }
+
+
+def photos_seen(recipe: Recipe, state: Mapping[str, Any]) -> int:
+    """How many photos a run has seen, each as often as it was seen; phases may differ in their batches."""
+    n, done = state["files"]["trained_on"], state["epoch"]
+    whole = [recipe.phase_at(epoch) for epoch in range(done)]
+    begun = state["step_in_epoch"] * recipe.batch(recipe.phase_at(done))
+    return int(begun + sum(recipe.steps(one, n) * recipe.batch(one) for one in whole))
 
 
 def _model(recipe: Recipe, state: dict[str, Any], weights: Mapping[str, Any] | None) -> CrossFormer:

@@ -4,6 +4,7 @@ No random state carries over from one photo to the next: each has its own seed. 
 resume at any step, with any number of loader processes, and see exactly the batches of an uninterrupted run.
 """
 
+import hashlib
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -189,7 +190,9 @@ class KeptEvalSet(EvalSet):
 
     The file holds, per photo, the pixels as uint8 and a last byte that says whether they are there, so it can
     be filled in any order and by several processes, and a process that is ended leaves it usable. Its name
-    says which photos and which size it is for. It can be deleted when nothing more is measured.
+    says which photos, of which folder and as they were last changed, and which size it is for: uncompressed
+    photos of one size in pixels have files of one size, whatever they show. It can be deleted when nothing
+    more is measured.
 
     Args:
         folder: Where the file lies.
@@ -204,7 +207,7 @@ class KeptEvalSet(EvalSet):
         fit, cut, *steps = self.transform.transforms
         self.fit, self.normalised = Compose([fit, cut]), Compose(steps)
         whole, self.shape = len(self) * (H * W * 3 + 1), (H, W, 3)
-        path = Path(folder) / f"{identity(photos, self.indices)[:16]}-{H}x{W}.bin"
+        path = Path(folder) / f"{_source(photos, self.indices)}-{H}x{W}.bin"
         _reserve(path, whole)
         self.kept = np.memmap(path, np.uint8, "r+", shape=(len(self), H * W * 3 + 1))
 
@@ -215,6 +218,16 @@ class KeptEvalSet(EvalSet):
             kept[-1] = 1
         pixels = np.array(kept[:-1]).reshape(self.shape)
         return self.normalised(Image.fromarray(pixels)), int(self.photos.labels[i])
+
+
+def _source(photos: Photos, chosen: np.ndarray) -> str:
+    """What tells the pixels of some photos from all others, without reading them."""
+    if isinstance(photos, PhotoCache):
+        where, these = str(getattr(photos.pixels, "filename", "")), identity(photos, chosen)
+        where += f"\0{Path(where).stat().st_mtime_ns}"
+    else:
+        where, these = os.path.realpath(photos.root), identity(photos, chosen, times=True)
+    return hashlib.sha256(f"{where}\0{these}".encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _reserve(path: Path, size: int) -> None:

@@ -36,7 +36,8 @@ def weights(tmp_path_factory) -> str:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "nano.safetensors"
     model = CrossFormer(**VARIANTS[NANO], num_classes=20)
-    write_checkpoint(path, model.state_dict(), trained="a test", dataset="imagenette20")
+    facts = {"trained": "a test", "dataset": "imagenette20", "group_size": [7, 7, 7, 7]}
+    write_checkpoint(path, model.state_dict(), **facts)
     return str(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 
 from cfviz.cli import main
 from cfviz.measured.amplitude import over_photos
-from cfviz.measured.cooling import compare, train_in_turns, twins
+from cfviz.measured.cooling import compare, photos_seen, train_in_turns, twins
 from cfviz.training.engine import Trainer
 from cfviz.training.recipe import Recipe, load
 from cfviz.training.ship.export import load_run, shaped
@@ -60,6 +61,34 @@ def test_turns_change_no_number_and_can_be_taken_up_again(photos: Path, tmp_path
         assert all(torch.equal(mine[key], value) for key, value in theirs.items())
     with pytest.raises(ValueError, match=r"cooling is at step \d+, after --steps 1; expected no fewer"):
         train_in_turns(recipe, tmp_path / "runs", 1, cpu=True)
+
+
+def test_photos_are_counted_with_the_batch_of_each_phase(photos: Path) -> None:
+    both = (
+        "phases=[{size: 32, group_size: 4, epochs: 2, batch_size: 8}, {size: 64, group_size: 4, epochs: 3}]"
+    )
+    recipe = load("nano_pp", [*SETTINGS, both], str(photos))  # 8, then 4
+    state = {"files": {"trained_on": 17}, "epoch": 3, "step_in_epoch": 1}
+    assert photos_seen(recipe, state) == 2 * 2 * 8 + 4 * 4 + 4
+
+
+def test_photos_of_other_classes_are_refused_before_the_training(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "val").mkdir()
+    shutil.copytree(photos / CLASSES[0], tmp_path / "val" / CLASSES[0])
+    argv = [
+        "amplitude",
+        "--data",
+        str(photos),
+        "--val",
+        str(tmp_path / "val"),
+        "--out",
+        str(tmp_path / "runs"),
+    ]
+    assert main(argv) == 2
+    assert "has other class folders than" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_command_trains_measures_and_writes_what_was_measured(

@@ -125,6 +125,14 @@ def test_a_perfect_detector_has_an_average_precision_of_100_and_a_stopped_run_go
     )
 
 
+def test_photos_of_another_size_than_was_annotated_are_refused(tmp_path: Path) -> None:
+    item, path = dense.Item("7", tmp_path / "7.png", 7), tmp_path / "instances_val2017.json"
+    dense._check_size(item, (48, 64), (48, 64), path)
+    dense._check_size(item, (48, 64), (None, None), path)
+    with pytest.raises(ValueError, match=r"7\.png has 48 x 64 .* instances_val2017\.json is for 96 x 128"):
+        dense._check_size(item, (48, 64), (96, 128), path)
+
+
 @pytest.mark.slow
 def test_a_detector_that_finds_nothing_has_none(
     coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

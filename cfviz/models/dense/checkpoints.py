@@ -38,6 +38,7 @@ _SIGNS = {  # a layer of each model's head that no other has, which also tells t
 }
 _SEGMENTS = "decode_head.conv_seg.weight"
 _COUNTER = "num_batches_tracked"
+REPLACED = ("left_out", "assumed_classes", "usual_groups")  # notes on a backbone alone
 _ANCHORS = 9  # of RetinaNet at one cell
 _NAMES = {"coco": "COCO", "ade20k": "ADE20K", "imagenette20": "imagenette20", "scenes": "composed scenes"}
 
@@ -159,7 +160,7 @@ def _recognised(weights: Weights, facts: dict[str, Any], found: Found) -> DenseC
     assumed_data = usual if classes is None and num_classes == CLASSES[usual] else None
     dataset = told or assumed_data
     settings, assumed = _settings(backbone, variant)
-    notes = [note for note in backbone.notes if note.code not in ("left_out", "assumed_classes")]
+    notes = [note for note in backbone.notes if note.code not in REPLACED]
     parent = weights.prefix.removesuffix("backbone.")
     left = [n for n in weights.left_out if n.removeprefix(parent) not in weights.heads]
     left += [weights.prefix + key for key in weights.state if key in HEADLESS]

@@ -144,4 +144,4 @@ def open_own(
         >>> model = open_own("mine.safetensors", "swin_tiny_patch4_window7_224", classes=("cat", "dog"))
         >>> cfviz.inspect("cat.jpg", model).top(1)
     """
-    return load_own(source, name, classes).build(size)
+    return load_own(source, name, classes, size=size).build(size)

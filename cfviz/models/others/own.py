@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from math import isqrt
@@ -19,9 +19,9 @@ from typing import Any
 import timm
 import torch
 
-from cfviz.framing import Size
+from cfviz.framing import SMALLEST, Size, as_pair, as_size
 from cfviz.models.seeded import seeded
-from cfviz.models.weights.checkpoints import as_float32, check_tensors, read_weights
+from cfviz.models.weights.checkpoints import MOST_PIXELS, as_float32, check_tensors, read_weights
 from cfviz.models.weights.errors import CheckpointError, printable, some
 from cfviz.models.weights.facts import class_list, training_of
 from cfviz.models.weights.state_dict import FIRST_KEY
@@ -30,6 +30,7 @@ from cfviz.provenance import Note, Provenance, Training
 
 from .reading import family_of, input_size
 
+PIXELS = ("mean", "std", "crop_pct")
 ANY_SIZE = "pvt_"  # begins the names of models that are not made for one size of input
 OWN_NAMES = re.compile(  # models whose attention can be read, and whose weights fit into an upload
     r"swin_(tiny|small|base|large)_patch4_window(7_224|12_384)|swinv2_(tiny|small|base|large)_window\w+"
@@ -53,6 +54,8 @@ class OwnWeights:
         num_classes: Classes of the classifier; 0 if there is none.
         size: Height and width of the input that they were trained at, as far as it can be told from them.
         provenance: Where they come from, and the names of the classes if they are known.
+        pixels: What the file says of the photos in training, by timm's names (`PIXELS`); timm's own values
+            hold for the rest.
     """
 
     name: str
@@ -60,6 +63,7 @@ class OwnWeights:
     num_classes: int
     size: tuple[int, int]
     provenance: Provenance
+    pixels: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -79,11 +83,13 @@ class OwnWeights:
         Raises:
             CheckpointError: If the weights do not fit.
         """
+        made = self.size if size is None else as_pair(size)
         with seeded():
-            model = make(self.name, self.num_classes, self.size if size is None else size)
+            model = make(self.name, self.num_classes, as_size(*made))
         state = _as_of(model, self.state)
         _compare(model, state, self.name, self.provenance.source)
         model.load_state_dict(state, strict=False)  # but for counters, compared just now
+        model.pretrained_cfg = {**model.pretrained_cfg, **self.pixels, "input_size": (3, *made)}
         model.provenance = replace(
             self.provenance, notes=(*self.provenance.notes, *_resized(self.state, state))
         )
@@ -110,6 +116,7 @@ def load_own(
     classes: Sequence[str] | None = None,
     file: str | None = None,
     allow_pickle: bool = True,
+    size: Size | None = None,
 ) -> OwnWeights:
     """Open weights of one of timm's models and compare them with it.
 
@@ -119,6 +126,7 @@ def load_own(
         classes: Names of the classes in the order of the outputs; by default those in the file, if any.
         file: Name for bytes in messages.
         allow_pickle: False accepts .safetensors only; for uploads from strangers.
+        size: Side of the input in training, or its height and width; None takes what the file tells.
 
     Raises:
         CheckpointError: If the file cannot be opened or is none of this model.
@@ -135,11 +143,13 @@ def load_own(
     check_tensors(state, found.size, found.name)
     fitted = _as_of(model, state)
     num_classes = _classes_in(model, fitted)
-    if num_classes != model.num_classes:
+    trained = _trained_at(model, state, facts) if size is None else as_pair(size)
+    if num_classes != model.num_classes or trained != input_size(model):
         with torch.device("meta"):
-            model = make(name, num_classes)
+            model = make(name, num_classes, as_size(*trained))
         fitted = _as_of(model, state)
     _compare(model, fitted, name, found.name)
+    _check_windows(model, weights.state, name, found.name)
     named = class_list(list(classes)) if classes else class_list(facts.get("classes"))
     if classes and (named is None or len(named) != num_classes):
         raise CheckpointError("class_names", source=found.name, given=len(classes), classes=num_classes)
@@ -151,7 +161,7 @@ def load_own(
         name,
         as_float32(state, found.name),
         num_classes,
-        _trained_at(model, state),
+        trained,
         Provenance(
             source=facts["source"],
             sha256=found.sha256,
@@ -160,6 +170,7 @@ def load_own(
             classes=named if named and len(named) == num_classes else None,
             notes=tuple(notes),
         ),
+        {key: facts[key] for key in PIXELS if facts.get(key) is not None},
     )
 
 
@@ -233,15 +244,36 @@ def _resized(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tenso
     return (Note.of("resized", count=str(len(changed)), key=changed[0], got=got, now=now),)
 
 
-def _trained_at(model: Any, state: Mapping[str, torch.Tensor]) -> tuple[int, int]:
-    """The size of the input in training: by the positions of a ViT, else the model's usual one."""
-    made, table = input_size(model), state.get("pos_embed")
+def _check_windows(model: Any, state: Mapping[str, Any], name: str, source: str) -> None:
+    """Compare the windows that a file's index tables are of with the model's, where no parameter has them.
+
+    Swin V2 computes its position bias for windows of any size: weights learned in others fit without a word.
+
+    Raises:
+        CheckpointError: If they differ.
+    """
+    end = "layers.0.blocks.0.attn.relative_position_index"  # no map is smaller than a window there
+    own = dict(model.named_buffers()).get(end)
+    told = next((value for key, value in state.items() if key == end or key.endswith(f".{end}")), None)
+    if own is None or told is None or hasattr(model.layers[0].blocks[0].attn, "relative_position_bias_table"):
+        return
+    if tuple(told.shape) != tuple(own.shape):
+        got, expected = _written(told.shape), _written(own.shape)
+        known = {"source": source, "model": name, "key": end, "got": got, "expected": expected}
+        raise CheckpointError("timm_shape", **known, count=1)
+
+
+def _trained_at(model: Any, state: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[int, int]:
+    """The size of the input in training: by a ViT's positions, by the file's word, else the model's usual."""
+    made, table, told = input_size(model), state.get("pos_embed"), facts.get("img_size")
     embed = getattr(model, "patch_embed", None)
-    if table is None or table.ndim != 3 or embed is None:
+    if table is None or table.ndim != 3 or embed is None or not hasattr(model, "num_prefix_tokens"):
+        return (told, told) if type(told) is int and SMALLEST <= told <= MOST_PIXELS else made
+    count = table.shape[1] - (0 if model.no_embed_class else model.num_prefix_tokens)
+    side, usual = isqrt(max(count, 0)), tuple(made[n] // embed.patch_size[n] for n in range(2))
+    if side * side != count or usual == (side, side):
         return made
-    side = isqrt(table.shape[1] - (0 if model.no_embed_class else model.num_prefix_tokens))
-    usual = tuple(made[n] // embed.patch_size[n] for n in range(2))
-    return made if usual == (side, side) else (side * embed.patch_size[0], side * embed.patch_size[1])
+    return side * embed.patch_size[0], side * embed.patch_size[1]
 
 
 def _written(shape: Sequence[int]) -> str:

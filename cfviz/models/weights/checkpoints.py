@@ -19,6 +19,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from cfviz.bundled import bundled
 from cfviz.geometry import LDA, PATCH, Lda, map_sizes
@@ -29,7 +30,7 @@ from cfviz.provenance import Note, Provenance, Training, fitting
 from .containers import open_weights
 from .download import Progress, fetch_hub, fetch_official, sha256_of
 from .errors import CheckpointError, printable, readable_size, some
-from .facts import class_list, class_names, notes_of, per_stage, read_facts, training_of
+from .facts import class_list, notes_of, of_hub, per_channel, per_stage, read_facts, training_of
 from .pickles import StandIn
 from .recognise import HEADLESS, Structure, check_shapes, find_variant, read_structure, told_variant
 from .state_dict import Weights, find_weights, strip
@@ -39,6 +40,7 @@ __all__ = ["Checkpoint", "CheckpointError", "load_checkpoint", "model_card", "st
 
 HUB_PREFIX = re.compile(r"hf[-_]hub:")
 MOST_PIXELS = 1024  # side of an input
+ROUNDED = 0.002  # of a mean or a deviation: as others write ImageNet's
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -198,7 +200,7 @@ def read_weights(
     opened = open_weights(found.content, found.name, allow_pickle)
     weights = find_weights(opened.content, found.name)
     facts = {
-        **_of_hub(found.facts.get("config")),
+        **of_hub(found.facts.get("config")),
         **read_facts(opened, weights.path),
         "source": found.name,
         **found.facts,
@@ -293,14 +295,6 @@ def _published(variant: str) -> dict[str, Any]:
     return {"training": told.as_json(), "dataset": "imagenet-1k"}
 
 
-def _of_hub(config: Any) -> dict[str, Any]:
-    """Return the class names in the `config.json` of a repository."""
-    told = config if isinstance(config, dict) else {}
-    inner = told.get("pretrained_cfg")
-    names = class_names(told) or class_names(inner if isinstance(inner, dict) else {})
-    return {"classes": names} if names else {}
-
-
 def recognised(weights: Weights, facts: dict[str, Any], found: Found) -> Checkpoint:
     """Make a checkpoint from stripped parameters: shapes first, numbers last.
 
@@ -351,7 +345,7 @@ def recognised(weights: Weights, facts: dict[str, Any], found: Found) -> Checkpo
         trained_group=per_stage(facts.get("trained_group"), stages),
         lda=lda,
         missing=missing,
-        notes=(*notes_of(facts), *_notes(weights), *notes, *whole, *assumed),
+        notes=(*notes_of(facts), *_notes(weights), *whole, *assumed, *_normalised(facts), *notes),
         meta=MappingProxyType({key: value for key, value in facts.items() if key not in fields}),
     )
 
@@ -395,7 +389,8 @@ def _groups(
             raise CheckpointError("conflict", source=name, detail=detail)
         found[s] = G
     if tuple(found) == (known or own):
-        return known, ()
+        told = known or weights.index_groups or facts.get("source") == "official"
+        return known, () if told else (Note.of("usual_groups", groups=_listed(own)),)
     return tuple(found), (Note.of("index_groups", groups=_listed(found)),)
 
 
@@ -412,6 +407,18 @@ def _lda(weights: Weights, facts: Mapping[str, Any], variant: str) -> tuple[Lda 
             return form, ()
     older = weights.dense and not variant.startswith("crossformer_pp_")
     return ("whole", (Note.of("whole_map"),)) if older else (None, ())
+
+
+def _normalised(facts: Mapping[str, Any]) -> Iterator[Note]:
+    """Yield a note if the file says that pixels in training were scaled otherwise than they are here."""
+    told = [per_channel(facts.get(name)) for name in ("mean", "std")]
+    here = (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    if any(one and max(abs(a - b) for a, b in zip(one, usual, strict=True)) > ROUNDED
+           for one, usual in zip(told, here, strict=True)):  # fmt: skip
+        mean, std = (
+            ", ".join(f"{v:.3g}" for v in one or usual) for one, usual in zip(told, here, strict=True)
+        )
+        yield Note.of("normalised", mean=mean, std=std)
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -128,7 +128,7 @@ def _safetensors_header(file: BinaryIO, size: int, name: str) -> dict[str, str]:
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise CheckpointError("damaged", source=name, detail=f"header, {_first_line(error)}") from None
     if expected > size:
-        detail = f"{readable_size(size)} of {readable_size(expected)} are there"
+        detail = f"{size:,} of {expected:,} bytes are there"
         raise CheckpointError("truncated", source=name, detail=detail)
     return metadata
 

@@ -152,6 +152,7 @@ def _of_settings(settings: dict[str, Any]) -> dict[str, Any]:
     every = {**settings, **inner}
     adaptive = every.get("adaptive_interval") is True
     shape: Any = every.get("input_size")  # timm's, channels first
+    crop: Any = every.get("crop_pct")
     square = isinstance(shape, list | tuple) and len(shape) == 3 and shape[1] == shape[2]
     sides = [every.get("img_size"), shape[1] if square else shape]
     return _known(
@@ -161,8 +162,18 @@ def _of_settings(settings: dict[str, Any]) -> dict[str, Any]:
             "lda": every.get("lda"),
             "img_size": next((side for side in sides if type(side) is int), None),
             "dataset": _imagenet(settings.get("dataset")),
+            "mean": per_channel(every.get("mean")),
+            "std": per_channel(every.get("std")),
+            "crop_pct": crop if is_number(crop) and 0 < crop <= 1 else None,
         }
     )
+
+
+def of_hub(config: Any) -> dict[str, Any]:
+    """Read the `config.json` of a repository: class names, and what timm writes of a model and its photos."""
+    told = config if isinstance(config, dict) else {}
+    inner = _dict_of(told.get("pretrained_cfg"))
+    return _of_settings({**told, **inner}) | _known({"classes": class_names(told) or class_names(inner)})
 
 
 def _of_run(state: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
@@ -276,6 +287,14 @@ def per_stage(value: Any, stages: int, most: int = MOST_G) -> tuple[int, ...] | 
     if not isinstance(value, list | tuple) or len(value) != stages:
         return None
     return tuple(value) if all(type(v) is int and 1 <= v <= most for v in value) else None
+
+
+def per_channel(value: Any) -> tuple[float, float, float] | None:
+    """Return one number for each colour on a scale of 0 to 1, also from numbers up to 255; None otherwise."""
+    if not isinstance(value, list | tuple) or len(value) != 3 or not all(map(is_number, value)):
+        return None
+    r, g, b = (float(v) / (255 if max(value) > 1 else 1) for v in value)
+    return (r, g, b) if min(r, g, b) >= 0 and max(r, g, b) <= 1 else None
 
 
 def class_list(value: Any) -> tuple[str, ...] | None:

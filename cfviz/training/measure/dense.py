@@ -279,8 +279,10 @@ def measure_detector(
     _check_objects(path, annotations, masks)
     told = about(model, path, fingerprint(items, path))
     items = items[:limit]
+    sizes = {int(i["id"]): (i.get("height"), i.get("width")) for i in annotations["images"]}
 
     def one(item: Item, fitted: Fitted) -> list[dict[str, Any]]:
+        _check_size(item, fitted.photo, sizes[item.truth], path)
         found = find_in(model, fitted)
         mask = None if found.mask_logits is None else found.mask
         return as_results(item.truth, found.boxes, found.scores, found.labels, mask, categories)
@@ -292,6 +294,19 @@ def measure_detector(
     found = [detection for part in results.values() for detection in part]
     measured = average_precision(path, [item.truth for item in items], found, masks)
     return result_of(model, path, len(items), measured)
+
+
+def _check_size(item: Item, photo: tuple[int, int], said: tuple[Any, Any], path: Path) -> None:
+    """Refuse a photo of another size than its annotations are for: no box would be where the thing is.
+
+    Raises:
+        ValueError: If it is; annotations that state no size are taken as they are.
+    """
+    if None not in said and tuple(said) != photo:
+        raise ValueError(
+            f"{item.photo} has {photo[0]} x {photo[1]} pixels (height x width), and {path.name} is for "
+            f"{said[0]} x {said[1]}; expected the photos that were annotated"
+        )
 
 
 def _categories(path: Path, annotations: dict[str, Any], model: DenseModel) -> list[int]:

@@ -185,7 +185,7 @@ def test_a_classifier_is_no_detector(tmp_path: Path) -> None:
 def test_a_detectors_file_gives_a_classifier_its_backbone_and_says_so(states: Any, file: Any) -> None:
     checkpoint = load_checkpoint(file({"state_dict": states("retinanet")}))
     assert (checkpoint.variant, checkpoint.num_classes, checkpoint.lda) == ("crossformer_nano", 0, "whole")
-    assert [note.code for note in checkpoint.notes] == ["left_out", "whole_map"]
+    assert [note.code for note in checkpoint.notes] == ["left_out", "whole_map", "usual_groups"]
 
 
 @pytest.mark.slow

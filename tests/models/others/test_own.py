@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from timm.models import register_model, swin_transformer, vision_transformer
+from timm.models import register_model, swin_transformer, swin_transformer_v2, vision_transformer
 
 import cfviz
 from cfviz.models.others.opening import open_own
-from cfviz.models.others.own import load_own, own_names
+from cfviz.models.others.own import _check_windows, load_own, own_names
 from cfviz.models.weights.errors import CheckpointError
 
 SWIN, VIT = "cfviz_test_swin", "cfviz_test_vit"
@@ -120,6 +121,42 @@ def test_the_size_of_a_vits_training_is_read_from_its_positions(tmp_path: Path) 
     opened = open_own(path, VIT)
     assert cfviz.inspect(PHOTO, opened).size == (96, 96)
     assert not opened.provenance.notes
+
+
+def test_a_size_that_the_positions_do_not_tell_is_given(tmp_path: Path) -> None:
+    model = tuned(VIT, img_size=(64, 96))
+    opened = open_own(saved(model, tmp_path / "wide.safetensors"), VIT, (64, 96))
+    with torch.inference_mode():
+        torch.testing.assert_close(opened(image(64, 96)), model(image(64, 96)), rtol=0, atol=0)
+    assert not opened.provenance.notes
+
+
+def test_what_a_file_says_of_its_photos_is_used(tmp_path: Path) -> None:
+    """timm's trainer keeps its command line: the size of a Swin's input is not in its parameters."""
+    args = Namespace(img_size=192, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), crop_pct=1.0)
+    model = tuned(img_size=192)
+    torch.save({"state_dict": model.state_dict(), "args": args}, tmp_path / "last.pth.tar")
+    opened = open_own(tmp_path / "last.pth.tar", SWIN)
+    assert not opened.provenance.notes
+    trace = cfviz.inspect(np.full((192, 192, 3), 255, np.uint8), opened)
+    with torch.inference_mode():
+        np.testing.assert_array_equal(trace.logits, model(torch.full((1, 3, 192, 192), 2.0))[0].numpy())
+
+
+def test_weights_learned_in_other_windows_do_not_pass_as_these(tmp_path: Path) -> None:
+    """Swin V2's parameters fit windows of any size; the index tables in the authors' files tell theirs."""
+
+    def model(window: int) -> Any:
+        small: Any = {"embed_dim": 16, "depths": (1, 1), "num_heads": (2, 4), "img_size": 64}
+        return swin_transformer_v2.SwinTransformerV2(window_size=window, **small)
+
+    learned = model(8)
+    end = "layers.0.blocks.0.attn.relative_position_index"
+    state = learned.state_dict() | {end: learned.get_buffer(end)}
+    _check_windows(model(8), state, "small", "f.pth")
+    _check_windows(model(4), learned.state_dict(), "small", "f.pth")  # no table: not known
+    with pytest.raises(CheckpointError, match="has shape 64 x 64, small expects 16 x 16"):
+        _check_windows(model(4), state, "small", "f.pth")
 
 
 def test_without_a_classifier_there_is_attention_and_no_answer(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from cfviz.models.weights.checkpoints import CheckpointError, load_checkpoint, s
 from cfviz.models.weights.errors import MESSAGES, readable_size, some
 from cfviz.models.weights.pickles import Machine, RefusedError, StandIn
 from cfviz.models.weights.recognise import check_shapes, find_variant, read_structure
+from cfviz.provenance import Note
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "golden" / "parameters.json"
@@ -77,6 +78,11 @@ def _refused(source, code: str, **options) -> CheckpointError:
     assert "\n" not in str(error), "one sentence"
     assert str(error) == MESSAGES[code].format(**error.fields)
     return error
+
+
+def _notes(checkpoint) -> list[Note]:
+    """The notes on weights, but for the one that their groups are assumed: few files here record them."""
+    return [note for note in checkpoint.notes if note.code != "usual_groups"]
 
 
 def _same(loaded, state) -> bool:
@@ -153,7 +159,7 @@ def _renamed(state, part: str, other: str) -> dict[str, torch.Tensor]:
 def test_averaged_weights_are_preferred_with_a_note(state, other, file, form):
     checkpoint = load_checkpoint(file(AVERAGED[form](other, state)))
     assert _same(checkpoint.state_dict, state)
-    (said,) = [note.sentence() for note in checkpoint.notes]
+    (said,) = [note.sentence() for note in _notes(checkpoint)]
     assert "averaged" in said
     assert build(checkpoint).provenance.notes == checkpoint.notes
 
@@ -164,11 +170,11 @@ def test_a_missing_average_is_no_error(state, file, content):
         file({key: state if value == 0 else value for key, value in content.items()})
     )
     assert _same(checkpoint.state_dict, state)
-    assert checkpoint.notes == ()
+    assert not _notes(checkpoint)
 
 
 def test_one_set_under_two_names_counts_once(state, file):
-    assert load_checkpoint(file({"model": state, "ema": state})).notes == ()
+    assert not _notes(load_checkpoint(file({"model": state, "ema": state})))
 
 
 def test_of_several_raw_sets_the_usual_name_is_taken_with_a_note(state, other, file):
@@ -336,6 +342,46 @@ def test_names_of_classes_in_a_header_or_a_repository_are_used(state, tmp_path, 
         assert load_checkpoint("hf-hub:someone/theirs").classes == NAMES
 
 
+def test_groups_that_a_file_does_not_record_are_said_to_be_assumed(state, file, tmp_path):
+    said = [note.sentence() for note in load_checkpoint(file(state)).notes]
+    assert said == ["The file does not record its group sizes; the variant's are assumed (G = 7, 7, 7, 7)."]
+    for recorded in ({"args": {"group_size": 7}}, {"args": {"model_kwargs": {"group_size": [7, 7, 14, 7]}}}):
+        assert not load_checkpoint(file({"model": state, **recorded})).notes
+    write_checkpoint(tmp_path / "own.safetensors", state, group_size=[7, 7, 7, 7])
+    assert not load_checkpoint(tmp_path / "own.safetensors").notes
+
+
+HALF = {"mean": [0.5, 0.5, 0.5], "std": [127.5, 127.5, 127.5]}
+
+
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [({"hyper_parameters": HALF}, True), ({"args": argparse.Namespace(mean=(0.485, 0.456, 0.406))}, False),
+     ({"args": argparse.Namespace(std=(0.5, 0.5, 0.5))}, True),
+     ({"args": {"mean": None, "std": [0.5]}}, False),
+     ({"config": {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}}, False)],
+)  # fmt: skip
+def test_pixels_scaled_otherwise_in_training_are_said(beside, said, state, file, tmp_path):
+    path = file({"model": state, **beside})
+    told = [note.sentence() for note in _notes(load_checkpoint(path))]
+    assert bool(told) == said
+    if beside == {"hyper_parameters": HALF}:
+        assert "with mean 0.5, 0.5, 0.5 and deviation 0.5, 0.5, 0.5; here they are with ImageNet's" in told[0]
+        assert main(["convert", str(path), str(tmp_path / "out.safetensors")]) == 0
+        assert load_checkpoint(tmp_path / "out.safetensors").notes == load_checkpoint(path).notes
+
+
+def test_a_repository_says_how_its_model_was_made(state, tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    safetensors.torch.save_file(state, path, {"format": "pt"})
+    config = {"architecture": NANO, "model_args": {"group_size": [4, 4, 7, 7], "interval": [4, 2, 1, 1]}}
+    config["pretrained_cfg"] = {"input_size": [3, 288, 288], "mean": [0.5] * 3, "std": [0.5] * 3}
+    monkeypatch.setattr("cfviz.models.weights.checkpoints.fetch_hub", lambda _: (path, config))
+    found = load_checkpoint("hf-hub:someone/theirs")
+    assert (found.group_size, found.interval, found.img_size) == ((4, 4, 7, 7), (4, 2, 1, 1), 288)
+    assert [note.code for note in found.notes] == ["normalised"]
+
+
 @pytest.mark.parametrize(
     "beside",
     [
@@ -443,13 +489,13 @@ def test_a_converted_file_invents_nothing(state, file, tmp_path):
 )  # fmt: skip
 def test_senseless_notes_are_ignored(told, state, tmp_path):
     write_checkpoint(tmp_path / "x.safetensors", state, weights_notes=told)
-    assert load_checkpoint(tmp_path / "x.safetensors").notes == ()
+    assert not _notes(load_checkpoint(tmp_path / "x.safetensors"))
 
 
 def test_notes_in_a_file_are_made_printable(state, tmp_path):
     told = [{"code": "left_out", "names": "\x1b[2J\n" + "x" * 900}]
     write_checkpoint(tmp_path / "x.safetensors", state, weights_notes=told)
-    (note,) = load_checkpoint(tmp_path / "x.safetensors").notes
+    (note,) = _notes(load_checkpoint(tmp_path / "x.safetensors"))
     assert note.sentence().isprintable()
     assert len(note.sentence()) < 500
 
@@ -506,14 +552,14 @@ def test_weights_of_detectors_and_segmenters_attend_over_the_whole_map_with_a_no
     path = file({"state_dict": {**backbone, wrapper + beside: torch.ones(2)}})
     checkpoint = load_checkpoint(path)
     assert checkpoint.lda == "whole"
-    assert [note.code for note in checkpoint.notes] == ["left_out", "whole_map"]
+    assert [note.code for note in _notes(checkpoint)] == ["left_out", "whole_map"]
     model = build(checkpoint)
     assert model.lda == "whole"
     assert "span the whole map" in " ".join(note.sentence() for note in model.provenance.notes)
     assert (trained_side(model, 0, "sda"), trained_side(model, 0, "lda")) == (model.group_size[0], None)
     other = build(checkpoint, lda="regions")
     assert trained_side(other, 0, "lda") is None  # however it is used, it was trained on larger groups
-    assert (other.lda, [note.code for note in other.provenance.notes]) == ("regions", ["left_out"])
+    assert (other.lda, [note.code for note in _notes(other.provenance)]) == ("regions", ["left_out"])
     for settings, lda in (({}, "whole"), ({"lda": "regions"}, "regions")):
         net = timm.create_model(NANO, num_classes=0, checkpoint_path=str(path), **settings)
         assert net.lda == lda

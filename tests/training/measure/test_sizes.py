@@ -1,6 +1,7 @@
 """Accuracy at other sizes: which rows are measured, what decides them, and resuming a stopped run."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cfviz.cli import main
 from cfviz.data.images import load_image, prepare
@@ -219,6 +221,24 @@ def test_resized_photos_are_kept_and_equal_to_the_bit(
         monkeypatch.undo()
     with pytest.raises(ValueError, match="would need 0 MB; make room, or name another folder"):
         KeptEvalSet(folder, 64, chosen, photos / folder.names[0] / "inside-a-file")
+
+
+def test_resized_photos_are_never_those_of_another_folder_or_of_before(tmp_path: Path) -> None:
+    """Uncompressed files of one size in pixels have one size in bytes, whatever they show."""
+
+    def folder(name: str, colour: str) -> PhotoFolder:
+        (tmp_path / name / "a").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), colour).save(tmp_path / name / "a" / "1.bmp")
+        return PhotoFolder(tmp_path / name)
+
+    def first(photos: PhotoFolder) -> torch.Tensor:
+        x: torch.Tensor = KeptEvalSet(photos, 32, np.asarray([0]), tmp_path / "kept")[0][0]
+        return x
+
+    white, black = first(folder("one", "white")), first(folder("other", "black"))
+    assert white.min() > black.max()
+    os.utime(folder("one", "black").root / "a" / "1.bmp", ns=(1, 1))  # changed in place
+    assert torch.equal(first(PhotoFolder(tmp_path / "one")), black)
 
 
 @pytest.mark.slow
