@@ -16,8 +16,8 @@ import urllib.error
 import urllib.request
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,7 +29,7 @@ import pytest
 from hypothesis import settings
 
 from bench.browsers import FULL, SHELL, installed
-from tests.processes.warm import Warm
+from tests.processes.warm import Process, Warm
 
 gc.disable()  # until the tests are collected: what they import stays
 settings.register_profile("cfviz", deadline=None)  # a busy machine is no failure
@@ -281,8 +281,13 @@ def golden_fill(golden_weights: Callable[[str, tuple[int, ...]], np.ndarray]) ->
 
 @pytest.fixture(scope="session")
 def warm() -> Iterator[Warm]:
-    """Starts processes that have imported PyTorch, timm and the training (`tests/processes/warm.py`)."""
-    made = Warm("torchvision", "timm", "cfviz.cli", "cfviz.run", "cfviz.training.engine", path=ROOT)
+    """Starts processes that have imported PyTorch, timm, the training and the app's server.
+
+    `tests/processes/warm.py` says how. The hub is out of their reach.
+    """
+    ours = ("cfviz.cli", "cfviz.run", "cfviz.training.engine")
+    theirs = ("torchvision", "timm", "plotly.graph_objects", "streamlit.starlette", "streamlit.web.bootstrap")
+    made = Warm(*theirs, *ours, path=ROOT, env={"HF_HUB_OFFLINE": "1"})
     yield made
     made.close()
 
@@ -362,34 +367,34 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The app, started once on a free port of the loopback address."""
-    folder = tmp_path_factory.mktemp("app")
-    port, log = free_port(), folder / "log.txt"
-    command = [sys.executable, "-c", LEASHED, "run", "app.py", "--server.address", "127.0.0.1"]
-    command += ["--server.port", str(port), "--server.headless", "true"]
-    env = {**os.environ, "XDG_CACHE_HOME": str(folder), "HF_HUB_OFFLINE": "1"}
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-    running = App(port)
+@contextmanager
+def serving(warm: Warm, port: int, *options: str, env: Mapping[str, str]) -> Iterator[Process]:
+    """The process of the app, once it answers at a port of the loopback address; it ends with the block."""
+    theirs, ours = os.pipe()
+    command = ["-c", LEASHED, "run", "app.py", "--server.address", "127.0.0.1", "--server.port", str(port)]
+    command += ["--server.headless", "true", *options]
+    process = warm.popen(command, env=env, stdin=theirs, start_new_session=True)
+    os.close(theirs)
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not running.healthy():
+        while not App(port).healthy():
             if process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"the app did not start:\n{log.read_text(errors='replace')[-4000:]}")
+                pytest.fail(f"the app did not start:\n{process.stderr[-4000:]}")
             time.sleep(0.2)
-        yield running
+        yield process
     finally:
         process.send_signal(signal.SIGINT)
-        try:
+        with suppress(subprocess.TimeoutExpired):  # killed by then
             process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        os.close(ours)
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Iterator[App]:
+    """The app, started once on a free port of the loopback address."""
+    port, env = free_port(), {**os.environ, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("app"))}
+    with serving(warm, port, env=env):
+        yield App(port)
 
 
 # ---------------------------------------------------------------- the browser

@@ -7,7 +7,6 @@ import errno
 import hashlib
 import json
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ from cfviz.models.weights.checkpoints import CheckpointError
 from cfviz.models.weights.download import fetch
 from cfviz.ui.session.plain import explain
 from cfviz.words import translator
-from tests.conftest import LEASHED, ROOT, App, free_port
+from tests.conftest import ROOT, free_port, serving, until
+from tests.processes.warm import Warm
 
 FULL = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
@@ -190,17 +191,19 @@ def python(code: str, **options: Any) -> subprocess.Popen[str]:
     )
 
 
-def small_files() -> None:
-    """Let every write beyond 1 MB of a file fail, as on a full disk."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+# Lets every write beyond 1 MB of a file fail, as on a full disk.
+SMALL_FILES = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+"""
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_one_sentence_and_the_download_resumes_later(serve, tmp_path) -> None:
+def test_a_full_disk_is_one_sentence_and_the_download_resumes_later(serve, tmp_path, warm: Warm) -> None:
     target = tmp_path / "weights" / "file.pth"
     url = serve(offer(CONTENT))
-    code = f"""
+    code = f"""{SMALL_FILES}
 from pathlib import Path
 from cfviz.models.weights.download import fetch
 try:
@@ -208,10 +211,10 @@ try:
 except ValueError as error:
     print(error.code, error)
 """
-    out, err = python(code, preexec_fn=small_files).communicate(timeout=120)
-    assert out.startswith("disk "), out + err
-    assert str(target) in out
-    assert len(out.strip().splitlines()) == 1
+    done = warm.run(["-c", code], timeout=120)
+    assert done.stdout.startswith("disk "), done.stdout + done.stderr
+    assert str(target) in done.stdout
+    assert len(done.stdout.strip().splitlines()) == 1
     assert not target.exists()
     assert fetch(url, target).sha256 == hashlib.sha256(CONTENT).hexdigest()
 
@@ -234,7 +237,7 @@ def test_a_job_on_a_full_disk_is_refused_in_one_sentence(tmp_path, monkeypatch) 
 
 
 @pytest.mark.slow
-def test_a_killed_download_resumes(serve, tmp_path) -> None:
+def test_a_killed_download_resumes(serve, tmp_path, warm: Warm) -> None:
     target, log = tmp_path / "weights" / "file.pth", []
     url = serve(offer(CONTENT, 0.1, log))
     code = f"""
@@ -242,14 +245,10 @@ from pathlib import Path
 from cfviz.models.weights.download import fetch
 fetch({url!r}, Path({str(target)!r}), lambda done, total: print(done, flush=True))
 """
-    process = python(code)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if int(line) > 1 << 20:
-            break
-    process.kill()
+    process = warm.popen(["-c", code])
+    until(lambda: any(int(line) > 1 << 20 for line in process.stdout.split("\n")[:-1]))
+    process.send_signal(signal.SIGKILL)
     process.wait(20)
-    process.stdout.close()
     assert not target.exists(), "nothing half-written under its name"
     assert list(target.parent.glob("*.part")), "what arrived is kept"
     fetch(url, target)
@@ -307,36 +306,22 @@ def test_a_study_survives_a_killed_server_and_its_own_death_is_noticed(tmp_path,
 class Server:
     """The app in a process that can be killed, with its own folders."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, warm: Warm) -> None:
+        self.folder, self.port, self.warm, self.open = folder, free_port(), warm, ExitStack()
         self.start()
 
     def start(self) -> None:
         """Start the server, always on the same port."""
-        command = [sys.executable, "-c", LEASHED, "run", "app.py", "--server.address", "127.0.0.1"]
-        command += [
-            "--server.port",
-            str(self.port),
-            "--server.headless",
-            "true",
-            "--server.fileWatcherType",
-            "none",
-        ]
         home = {"TMPDIR": "tmp", "XDG_CACHE_HOME": "cache", "XDG_DATA_HOME": "data", "HOME": "home"}
         for name in home.values():
             (self.folder / name).mkdir(exist_ok=True)
         env = {**os.environ, **{key: str(self.folder / name) for key, name in home.items()}}
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.PIPE, **quiet)
-        end = time.monotonic() + 90
-        while not App(self.port).healthy():
-            assert self.process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.2)
+        served = serving(self.warm, self.port, "--server.fileWatcherType", "none", env=env)
+        self.process = self.open.enter_context(served)
 
     def kill(self) -> None:
         """Kill the server, as the kernel does when memory runs out."""
-        self.process.kill()
+        self.process.send_signal(signal.SIGKILL)
         self.process.wait(20)
 
     def files(self) -> list[Path]:
@@ -345,10 +330,11 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path)
+def server(tmp_path: Path, warm: Warm) -> Iterator[Server]:
+    made = Server(tmp_path, warm)
     yield made
     made.kill()
+    made.open.close()
 
 
 def half_an_upload(port: int, session: str) -> socket.socket:
@@ -368,7 +354,7 @@ def half_an_upload(port: int, session: str) -> socket.socket:
     return raw
 
 
-@pytest.mark.slow(12)
+@pytest.mark.slow(6)
 def test_a_server_killed_during_an_upload_leaves_nothing_and_readers_come_back(server: Server) -> None:
     address = f"ws://127.0.0.1:{server.port}/_stcore/stream"
 

@@ -81,3 +81,22 @@ def test_processes_form_one_group(bare: Warm) -> None:
     assert [process.wait() for process in group] == [0, 0]
     (*one, door), (*two, same) = (process.stdout.split() for process in group)
     assert (one, two, door) == (["0", "0", "2"], ["1", "1", "2"], same)
+
+
+def test_another_program_can_start_them(bare: Warm, tmp_path: Path) -> None:
+    code = "import json, sys; print(sys.argv, 'argparse' in sys.modules, sys.stdin.read()); sys.exit(3)"
+    done = subprocess.run(
+        [bare.executable, "-u", "-c", code, "a"], input="read", capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "['-c', 'a'] False read\n", "")
+
+
+def test_one_reads_what_it_is_given(bare: Warm) -> None:
+    ours, theirs = os.pipe()[::-1]
+    process = bare.popen(["-c", "import sys; print(sys.stdin.readline())"], stdin=theirs)
+    os.close(theirs)
+    assert process.poll() is None
+    os.write(ours, b"leash\n")
+    os.close(ours)
+    assert process.wait(20) == 0
+    assert process.stdout == "leash\n\n"

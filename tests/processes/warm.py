@@ -27,6 +27,7 @@ import types
 from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -78,21 +79,38 @@ class Process:
             os.kill(self.pid, number)
 
 
+# Imports as little as can be, hands its own streams on, and ends as the process does that was started.
+EXECUTABLE = """
+import json, os, socket, sys
+from array import array
+
+args = [one for one in sys.argv[1:] if one != "-u"]
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(DOOR)
+connection.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [0, 1, 2]))])
+message = json.dumps([args, dict(os.environ), os.getcwd(), False]).encode()
+connection.sendall(len(message).to_bytes(8, "little") + message)
+pid, code = (int(line) for line in connection.makefile())
+sys.exit(code if code >= 0 else 128 - code)
+"""
+
+
 class Warm:
     """Starts processes in which some modules are imported already.
 
     Args:
         modules: Names of modules.
         path: A folder in which the modules are looked for too.
+        env: Variables that the modules find when they are imported, beside those of the tests.
     """
 
-    def __init__(self, *modules: str, path: Path | None = None) -> None:
+    def __init__(self, *modules: str, path: Path | None = None, env: Mapping[str, str] | None = None) -> None:
         self._folder = TemporaryDirectory(prefix="warm")
         door = f"{self._folder.name}/door"
         command = [sys.executable, __file__, door, str(path or ""), *modules]
         self._process = subprocess.Popen(
             command, cwd=self._folder.name, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
         )  # fmt: skip
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n", f"{modules} cannot be imported"
@@ -104,9 +122,13 @@ class Warm:
         *,
         env: Mapping[str, str] | None = None,
         cwd: Path = ROOT,
+        stdin: int | None = None,
         start_new_session: bool = False,
     ) -> Process:
-        """Start `python *args`, which begin with `-m MODULE` or `-c CODE`; there is nothing to read."""
+        """Start `python *args`, which begin with `-m MODULE` or `-c CODE`.
+
+        There is nothing to read, unless a file descriptor is given for it.
+        """
         self._made += 1
         out, err = (Path(self._folder.name) / f"{self._made}.{name}" for name in ("out", "err"))
         connection = socket.socket(socket.AF_UNIX)
@@ -114,7 +136,7 @@ class Warm:
         wanted = [list(args), dict(os.environ if env is None else env), str(cwd), start_new_session]
         message = json.dumps(wanted).encode()
         with open(os.devnull) as nothing, out.open("w") as one, err.open("w") as two:
-            rights = array("i", [nothing.fileno(), one.fileno(), two.fileno()])
+            rights = array("i", [nothing.fileno() if stdin is None else stdin, one.fileno(), two.fileno()])
             connection.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         connection.sendall(len(message).to_bytes(8, "little") + message)
         return Process(args, connection, out, err)
@@ -139,6 +161,14 @@ class Warm:
         return [
             self.popen(args, env={**env, **group, "RANK": str(i), "LOCAL_RANK": str(i)}) for i in range(n)
         ]
+
+    @cached_property
+    def executable(self) -> str:
+        """A program that takes the arguments of `python`, for what starts processes as `torchrun` does."""
+        path = Path(self._folder.name) / "python"
+        path.write_text(f"#!{sys.executable} -IS\nDOOR = {self._door!r}\n{EXECUTABLE}")
+        path.chmod(0o700)
+        return str(path)
 
     def close(self) -> None:
         """Let no further process start; those that run are not stopped."""

@@ -26,8 +26,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def settings(photos: Path) -> dict:
+def make_settings(photos: Path) -> dict:
     """A recipe that uses everything in two short epochs: phases, mixing, erasing, stochastic depth."""
     return {
         "data": str(photos),
@@ -45,6 +44,11 @@ def settings(photos: Path) -> dict:
         "workers": 0,
         "checkpoint_minutes": 0,
     }
+
+
+@pytest.fixture
+def settings(photos: Path) -> dict:
+    return make_settings(photos)
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from cfviz.training.ship.export import load_run
 from cfviz.training.ship.made_with import versions
 from cfviz.training.stem import fold_stem
 from tests.processes.warm import Warm
+from tests.training.conftest import make_settings
 
 
 def states_equal(a: dict, b: dict) -> bool:
@@ -57,14 +60,30 @@ def kill_at(trainer: Trainer, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
         trainer.fit()
 
 
+@pytest.fixture(scope="module")
+def undisturbed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[dict, dict]]:
+    """A function that trains with an optimizer to the end, once, and returns what `finished` does."""
+
+    @cache
+    def train(optimizer: str) -> tuple[dict, dict]:
+        run = tmp_path_factory.mktemp(optimizer)
+        Trainer(from_dict({**make_settings(photos), "optimizer": optimizer}), run, cpu=True).fit()
+        return finished(run)
+
+    return train
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("at", "optimizer"), [(1, "adamw"), (3, "adamw"), (4, "adamw"), (3, "muon")])
 def test_resuming_gives_the_same_weights_bit_for_bit(
-    at: int, optimizer: str, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at: int,
+    optimizer: str,
+    recipe: Recipe,
+    undisturbed: Callable[[str], tuple[dict, dict]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe = replace(recipe, optimizer=optimizer)
-    Trainer(recipe, tmp_path / "whole", cpu=True).fit()
-    undisturbed = finished(tmp_path / "whole")
     trainer = Trainer(recipe, tmp_path / "run", cpu=True)
     kill_at(trainer, at, monkeypatch)
     random.random(), np.random.rand(), torch.rand(5)
@@ -72,8 +91,9 @@ def test_resuming_gives_the_same_weights_bit_for_bit(
     assert resumed.step == at
     resumed.fit()
     model, ema = finished(tmp_path / "run")
-    assert states_equal(model, undisturbed[0])
-    assert states_equal(ema, undisturbed[1])
+    whole = undisturbed(optimizer)
+    assert states_equal(model, whole[0])
+    assert states_equal(ema, whole[1])
     assert not states_equal(model, ema)
 
 
@@ -426,14 +446,15 @@ def test_a_killed_process_resumes_to_the_same_weights(config: Path, tmp_path: Pa
         assert states_equal(one, other)
 
 
-@pytest.mark.slow(13)
+@pytest.mark.slow(6)
 def test_two_processes_follow_the_curve_of_one(settings: dict, tmp_path: Path, warm: Warm) -> None:
     config = tmp_path / "toy.yaml"
     config.write_text(yaml.safe_dump({**settings, "drop_path": 0.0, "warmup_epochs": 0}))
     one, two = tmp_path / "one", tmp_path / "two"
     warm.run(command(config, one), env=ENVIRONMENT, check=True)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    warm.run([*launcher, *command(config, two)], env=ENVIRONMENT, check=True)  # it starts real processes
+    env = {**ENVIRONMENT, "PYTHON_EXEC": warm.executable}
+    warm.run([*launcher, *command(config, two)], env=env, check=True)
     curves = []
     for run in (one, two):
         with (run / "log.csv").open(newline="") as file:
