@@ -94,6 +94,8 @@ class Trainer:
         self.made = {"commit": commit(), "versions": versions(), "processor": self._processor()}
         self._build()
         self._resume()
+        if self.accelerator.is_main_process:  # of a run that these photos are not refused for
+            check.record(self.out, self.photos, self.files)
         self.positions = positions.Recorder(
             self.out, self._about(), recipe.position_every, self.total_steps, self.say
         )
@@ -117,8 +119,6 @@ class Trainer:
         warning = check.check_classes(self.photos, fine, held)
         self.train_indices, self.held_indices = np.flatnonzero(fine & ~held), np.flatnonzero(fine & held)
         self.files = check.files_of(self.photos, bad, held)
-        if self.accelerator.is_main_process:
-            check.record(self.out, self.photos, self.files)
         self.say(told(self.files))
         if warning:
             self.say(warning)

@@ -36,6 +36,7 @@ SUFFIXES = frozenset(
         ".webp",
     ]
 )
+UNCOMPRESSED = frozenset([".bmp", ".dib", ".tif", ".tiff"])  # as large as their pixels are many, mostly
 FOREIGN = frozenset({"__MACOSX", "@eaDir"})  # folders that operating systems leave beside the photos
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 START = 4096  # bytes read to recognise a format
@@ -194,20 +195,36 @@ def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
         return sorted(entries, key=lambda entry: entry.name)
 
 
-def identity(photos: Any, chosen: Iterable[int] | None = None, times: bool = False) -> str:
+def identity(
+    photos: Any, chosen: Iterable[int] | None = None, times: bool = False, contents: bool = False
+) -> str:
     """SHA-256 of the files' names and sizes: identifies a set of photos without reading them.
 
     Args:
         photos: A folder or a cache.
         chosen: Indices of the photos to include, in order; None includes all.
         times: Also include modification times, which a copy of the folder may not preserve.
+        contents: Also include what is in files whose size does not depend on it, and read those.
     """
     whole = hashlib.sha256()
     for i in range(len(photos)) if chosen is None else chosen:
         line = f"{photos.names[i]}\0{photos.sizes[i]}"
         line += f"\0{photos.times[i]}" if times else ""
+        if contents and isinstance(photos, PhotoFolder):
+            line += _content(photos.root / photos.names[i])
         whole.update(f"{line}\n".encode(errors="surrogateescape"))
     return whole.hexdigest()
+
+
+def _content(path: Path) -> str:
+    """SHA-256 of a file that is not compressed; empty for others, and for one that cannot be read."""
+    if path.suffix.lower() not in UNCOMPRESSED:
+        return ""
+    try:
+        with path.open("rb") as file:
+            return f"\0{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except OSError:
+        return ""
 
 
 def account(

@@ -110,7 +110,7 @@ def features(
     """
     chosen = order_of(photos.labels, limit)
     record = folder / "about.json"
-    key = {**about, "photos": identity(photos), "tokens": TOKENS, "seed": SEED}  # of any limit
+    key = {**about, "photos": identity(photos, contents=True), "tokens": TOKENS, "seed": SEED}  # of any limit
     folder.mkdir(parents=True, exist_ok=True)
     if record.exists() and json.loads(record.read_text("utf-8")) != json.loads(json.dumps(key)):
         raise ValueError(f"{folder} holds features of other photos or weights; name another folder")

@@ -23,7 +23,7 @@ from cfviz.data.left_out import told
 from cfviz.training import cache, check, data
 from cfviz.training.data import EvalSet, PhotoFolder, TrainSet
 from cfviz.training.engine import Trainer
-from cfviz.training.folder import account
+from cfviz.training.folder import account, identity
 from cfviz.training.recipe import Recipe, from_dict
 from cfviz.training.ship import card, export
 from tests.processes.warm import Warm
@@ -503,3 +503,21 @@ def test_a_class_without_a_photo_is_refused(content: bytes | None, settings: dic
         from_dict({**settings, "data": str(root), "num_classes": None}), tmp_path / "run", cpu=True
     )
     assert whole.recipe.num_classes == whole.bare.num_classes == 3
+
+
+def test_a_file_whose_size_says_nothing_is_known_by_what_is_in_it(tmp_path: Path) -> None:
+    """A study that goes on would mix results of a photo with those of another of the same name and size."""
+    file = tmp_path / "a" / "1.bmp"
+    file.parent.mkdir()
+    found = []
+    for colour in ("white", "black", "white"):
+        Image.new("RGB", (8, 8), colour).save(file)
+        photos = PhotoFolder(tmp_path)
+        found.append((identity(photos), identity(photos, contents=True)))
+    assert len({size for size, _ in found}) == 1
+    assert found[0] == found[2]
+    assert found[0] != found[1]
+    Image.new("RGB", (8, 8)).save(file.with_suffix(".png"))
+    file.unlink()
+    photos = PhotoFolder(tmp_path)
+    assert identity(photos) == identity(photos, contents=True), "compressed files are not read"

@@ -296,7 +296,7 @@ def _facts(models: Sequence[MeasuredModel], photos: Photos, chosen: np.ndarray) 
         "commit": commit(),
         "date": date.today().isoformat(),
         "photos": len(chosen),
-        "data": identity(photos, chosen),
+        "data": identity(photos, chosen, contents=True),
         "trained_size": TRAINED_SIZE,
         "weights": {measured.name: measured.sha256 for measured in models},
         "trained_group": list(models[0].model.trained_group),

@@ -121,7 +121,7 @@ class Study:
             "weights": weights_id(self.model),
             **self.model.group_settings,
             "photos": len(self.indices),
-            "data": identity(self.photos, self.indices),
+            "data": identity(self.photos, self.indices, contents=True),
             "changes": hashlib.sha256(changes.encode()).hexdigest(),
             "size": self.size if isinstance(self.size, int) else list(self.size),
         }
