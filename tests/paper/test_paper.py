@@ -129,6 +129,7 @@ def test_shares_are_those_of_the_tokens(trace: Trace) -> None:
             np.testing.assert_array_equal(picture.get_array(), part)
 
 
+@pytest.mark.slow
 def test_reach_colours_each_token_by_the_block_that_brought_it(trace: Trace) -> None:
     figure = trace.plot("reach", stage=0, row=3, col=3)
     near = trace.grouping(0, 0)
@@ -215,6 +216,7 @@ def test_filters_are_the_weights_of_the_first_layer(make_trace: Callable[..., Tr
         np.testing.assert_array_equal(first, np.rint(127.5 + 127.5 * unit).clip(0, 255).transpose(1, 2, 0))
 
 
+@pytest.mark.slow
 def test_random_weights_are_called_so(trace: Trace) -> None:
     known = trace.weights.trained
     told = " ".join(text.get_text() for text in trace.plot("reach").texts)

@@ -56,6 +56,7 @@ def array(body: bytes, part: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(body[part["at"] : part["at"] + part["bytes"]], part["type"])
 
 
+@pytest.mark.slow
 @given(
     values=st.lists(st.floats(-50, 50, width=32), min_size=2, max_size=49),
     scale=st.sampled_from([0.0, 1e-3, 1.0, 100.0]),

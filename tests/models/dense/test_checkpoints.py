@@ -141,6 +141,7 @@ def test_settings_and_classes_in_the_file_are_used(states: Any, file: Any) -> No
     assert [note.code for note in checkpoint.notes] == ["whole_map"]
 
 
+@pytest.mark.slow
 def test_classes_are_assumed_by_their_number_with_a_note(states: Any, file: Any) -> None:
     checkpoint = load_dense(file({"state_dict": states("semantic_fpn", 150)}))
     assert (checkpoint.dataset, checkpoint.num_classes) == ("ade20k", 150)

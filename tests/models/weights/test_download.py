@@ -425,6 +425,7 @@ def test_hub_repositories_without_weights_are_refused(hub, files, repo, code):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_an_unreachable_hub_is_one_sentence(hub, monkeypatch):
     import huggingface_hub.constants as constants
 
