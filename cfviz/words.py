@@ -29,6 +29,7 @@ TRANSLATIONS = ASSETS / "translations"
 ENLARGED = (
     "attention",
     "compare",
+    "dense",
     "embedding",
 )  # figures whose photo can be enlarged: they share those words
 

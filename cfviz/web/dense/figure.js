@@ -13,6 +13,7 @@ import { Answer, CELL, reason } from "./answer.js";
 import { HeadBars, List, percentOf } from "./panels.js";
 import { drawScene, heatRaster, labelRaster, signedRaster } from "./scene.js";
 import { room } from "../deck/deck.js";
+import { WHOLE, Zoom } from "../zoom/zoom.js";
 
 const SORTS = ["score", "size", "class"];
 const NOTHING = { box: -1, row: -1, col: -1 };
@@ -155,6 +156,7 @@ export class DenseFigure {
     this.canvas = el("canvas.dn-canvas");
     this.pen = new CanvasPen(this.canvas);
     this.map = mapBox(t.map_label, "dn-keys", this.canvas);
+    this.zoom = new Zoom([this.canvas], t, () => this.requestDraw());
     [this.low, this.high] = [el("span.num"), el("span.num")];
     this.ramp = el("div.ramp");
     this.legend = el("div.legend", {}, this.low, this.ramp, this.high);
@@ -177,7 +179,8 @@ export class DenseFigure {
     this.count = el("span.note");
     this.heads = new HeadBars(t, answer.stages, (place) => this.commitState(place));
     this.live = el("p.live", { "aria-live": "polite", role: "status" });
-    this.left = el("div.left", {}, this.map, this.legend, this.showNote);
+    const below = el("div.below", {}, this.legend, this.zoom.box);
+    this.left = el("div.left", {}, this.map, below, this.showNote);
     this.reasonsBox = el(
       "section.dn-why",
       { "aria-label": t.why, ...(this.header.explained ? { "data-slide": 2 } : { hidden: "" }) },
@@ -227,7 +230,12 @@ export class DenseFigure {
   }
 
   listen() {
-    const at = (event) => this.at(event.offsetY / this.scale, event.offsetX / this.scale);
+    const at = (event) => {
+      const { times, left, top } = this.zoom;
+      const { h, w } = this.answer.input;
+      const side = this.scale * times;
+      return this.at(event.offsetY / side + top * h, event.offsetX / side + left * w);
+    };
     this.canvas.addEventListener("pointermove", (event) => {
       if (event.pointerType !== "touch" || event.buttons) this.hover(at(event));
     });
@@ -242,11 +250,23 @@ export class DenseFigure {
 
   press(event) {
     const step = STEPS[event.key];
-    if (step) this.set(this.detects ? this.nextBox(step[0] + step[1]) : this.nextPixel(step, event.shiftKey));
+    if (step) {
+      this.set(this.detects ? this.nextBox(step[0] + step[1]) : this.nextPixel(step, event.shiftKey));
+      this.reveal();
+    } else if (this.zoom.press(event.key)) return event.preventDefault();
     else if (event.key === "Enter" || event.key === " ") this.set({ held: !this.state.held }, true);
     else if (event.key === "Escape") this.set({ ...NOTHING, held: false }, true);
     else return;
     event.preventDefault();
+  }
+
+  /** Bring what is chosen into sight. */
+  reveal() {
+    const { answer, state } = this;
+    const { h, w } = answer.input;
+    const [x1, y1, x2, y2] = answer.views[state.view].list?.[state.box]?.box ?? [];
+    if (this.detects && x1 !== undefined) this.zoom.reveal((x1 + x2) / 2 / w, (y1 + y2) / 2 / h);
+    else if (state.row >= 0) this.zoom.reveal((state.col + 0.5) / w, (state.row + 0.5) / h);
   }
 
   nextBox(step) {
@@ -416,7 +436,8 @@ export class DenseFigure {
     return this.labels.get(view);
   }
 
-  look() {
+  /** What is drawn, so many times as large. */
+  look({ times } = WHOLE) {
     const { answer, state } = this;
     const { view, box, row, col } = this.pointed;
     const found = this.reason();
@@ -430,7 +451,7 @@ export class DenseFigure {
     }
     return {
       answer,
-      scale: this.scale,
+      scale: this.scale * times,
       boxes: this.detects ? answer.visible(view, state.threshold) : [],
       labels: this.detects ? null : this.labelPicture(view),
       target,
@@ -441,13 +462,21 @@ export class DenseFigure {
     };
   }
 
+  /** Draw the part of the photo that is shown. */
+  drawPart(ink) {
+    const { zoom, pen } = this;
+    this.frame = this.look(zoom);
+    ink.save();
+    ink.translate(-zoom.left * zoom.times * pen.width, -zoom.top * zoom.times * pen.height);
+    drawScene(pen, this.frame);
+    ink.restore();
+  }
+
   draw() {
     if (!this.photo || !this.scale) return;
     const { state, t } = this;
-    const look = this.look();
     this.pen.clear();
-    drawScene(this.pen, look);
-    this.frame = look;
+    this.drawPart(this.pen.ink);
     this.slider.value = Math.round(100 * state.threshold);
     say(this.least, `${Math.round(100 * state.threshold)}\u00a0%`);
     this.viewChoice.choose(state.view);
@@ -462,8 +491,8 @@ export class DenseFigure {
     else this.readPixel();
     const found = this.reason();
     this.heads.paint(found, this.tables.signed, this.served && state.held && !this.hovered);
-    this.readLegend(look.heat, found);
-    Object.assign(this.root.dataset, { boxes: look.boxes.length, reason: found ? "yes" : "no" });
+    this.readLegend(this.frame.heat, found);
+    Object.assign(this.root.dataset, { boxes: this.frame.boxes.length, reason: found ? "yes" : "no" });
     this.describeSoon();
   }
 

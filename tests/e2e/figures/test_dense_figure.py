@@ -93,6 +93,31 @@ def point(page: Any, row: float, col: float) -> None:
     page.mouse.move(box["x"] + col / SIZE[1] * box["width"], box["y"] + row / SIZE[0] * box["height"])
 
 
+def test_an_enlarged_photo_points_at_what_it_draws(figure: Callable[..., Any]) -> None:
+    """Twice as large, a pixel is twice as far from the corner; a key brings what it chooses into sight."""
+    page = figure(segmented())
+    state = "(({ row, col }) => [row, col])(document.querySelector('.dn').figure.state)"
+    seen = "(({ times, left, top }) => [times, left, top])(document.querySelector('.dn').figure.zoom)"
+    page.evaluate("document.querySelector('.dn').figure.zoom.to(2, 0, 0)")
+    box = page.locator(".dn-canvas").bounding_box()
+    side = 2 * box["width"] / SIZE[1]
+    page.mouse.click(box["x"] + 20.5 * side, box["y"] + 10.5 * side)
+    assert page.evaluate(state) == [10, 20]
+    colour = """([x, y]) => {
+      const { canvas, ink, ratio } = document.querySelector('.dn').figure.pen;
+      return [...ink.getImageData(x * ratio, y * ratio, 1, 1).data];
+    }"""
+    ring = page.evaluate(colour, [20.5 * side + 6, 10.5 * side])
+    assert ring == [255, 255, 255, 255]  # of the pixel, where it was pointed at
+    for _ in range(10):
+        page.locator(".dn .map").press("ArrowRight")
+    assert page.evaluate(state) == [10, 60]
+    times, left, _ = page.evaluate(seen)
+    assert left < 60.5 / SIZE[1] < left + 1 / times
+    page.locator(".dn .map").press("0")
+    assert page.evaluate(seen) == [1, 0, 0]
+
+
 def test_pointing_threshold_and_stages_change_the_figure_in_the_browser(figure: Callable[..., Any]) -> None:
     page = figure(detected(), reason("box.0", 1), reason("box.1", -1))
     root, rows = page.locator(".dn"), page.locator(".dn-row")
