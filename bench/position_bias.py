@@ -40,6 +40,9 @@ window.answered = () => {
 };
 const until = (ready, done) => (ready() ? done() : requestAnimationFrame(() => until(ready, done)));
 until(() => window.bias('surfaces'), () => { window.surface = performance.now(); });
+if (location.search.includes('open=answer'))
+  until(() => window.bias('answer')?.ways.some((way) => way.ready),
+    () => { window.begun = performance.now(); });
 window.stopwatch = (option) => {
   const before = window.answered();
   window.took = null;

@@ -6,7 +6,7 @@
     photo, size from choosing another photo or input size, which nobody has seen, until the page has run and
                 nothing on it belongs to the one before
     448 px      from the start of navigation until the position bias page shows its figure at 448 px, and
-                until its section on other windows has the answers of all methods there
+                until its section on other windows has the first answers, and those of all methods, there
 
 Times are on the page's own clock. Server, browser and whatever else runs share the machine's cores: on a busy
 machine, give this a priority of its own.
@@ -192,7 +192,7 @@ def _page(
 def _large(context: BrowserContext, address: str, many: int) -> Iterator[Row]:
     """The rows of the position bias page at 448 px, as it opens and with the answers of all methods."""
     context.add_init_script(position_bias.WATCH)
-    plain, surfaces, answers = [], [], []
+    plain, surfaces, begun, answers = [], [], [], []
     for n in range(many):
         where = f"{address}/position_bias?lang=en&size=448&photo={gallery()[n].id}"
         page = context.new_page()
@@ -206,9 +206,11 @@ def _large(context: BrowserContext, address: str, many: int) -> Iterator[Row]:
         page.wait_for_function("() => window.surface && window.answered()", timeout=LIMIT, polling="raf")
         surfaces.append(page.evaluate("window.surface") / 1000)
         answers.append(page.evaluate("performance.now()") / 1000)
+        begun.append(page.evaluate("window.begun") / 1000)
         page.close()
     yield _row("position_bias at 448 px: figure", plain, LARGE)
     yield _row("position_bias at 448 px: figure, answers open", surfaces, LARGE)
+    yield _row("position_bias at 448 px: the first answers", begun, LARGE)
     yield _row("position_bias at 448 px: answers of all methods", answers, LARGE)
 
 

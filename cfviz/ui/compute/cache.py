@@ -29,6 +29,7 @@ from cfviz.ui.session.budget import machine_memory
 from cfviz.ui.session.state import Settings
 
 from . import keys, models
+from .memory import keep_freed
 
 MAX_BYTES = 1024 * 2**20  # of arrays in cached traces: more than nano needs for the gallery on all pages
 PART = 8  # cached traces take at most 1/8 of the machine's memory
@@ -227,7 +228,7 @@ def trace_cache() -> TraceCache:
 
 @st.cache_resource(show_spinner=False)
 def tune_interpreter() -> Sweeper:
-    """Once per process, after the heavy imports: hide their objects from the garbage collector.
+    """Once per process, after the heavy imports: hide their objects from the garbage collector, keep memory.
 
     A collection stops every thread; with torch loaded and not frozen, for some 70 ms. Threads also hand over
     the interpreter sooner than after Python's default 5 ms: a forward pass releases it at each of its many
@@ -235,6 +236,7 @@ def tune_interpreter() -> Sweeper:
     """
     sys.setswitchinterval(SWITCH)
     pen.share()
+    keep_freed()
     gc.freeze()  # uncollected: imports leave next to no garbage, and looking for it takes half a second
     return Sweeper()
 

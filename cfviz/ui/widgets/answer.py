@@ -54,7 +54,10 @@ def show_known(
         if line:
             st.caption(line, width="content", help=help)
         with st.popover(answers.list_title(ctx.t, names), type="tertiary", icon=":material/list:"):
-            _listed(ctx, names, place)
+            if len(names) > answers.LONG:
+                _searched(ctx, names, place)
+            else:
+                st.html(answers.classes_html(names))
 
 
 def show_bars(ctx: Context, names: Sequence[str], probs: Sequence[float], place: str, alt: str) -> str:
@@ -118,11 +121,9 @@ def choose_class(ctx: Context, trace: Trace) -> int:
 
 
 @st.fragment
-def _listed(ctx: Context, names: Sequence[str], place: str) -> None:
-    """The classes; a long list can be searched."""
-    found = list(names)
-    if len(names) > answers.LONG:
-        word = st.text_input(ctx.t("answer.search"), key=f"answer.search.{place}").strip().casefold()
-        found = [name for name in names if word in name.casefold()]
-        st.caption(ctx.t("answer.found", found=f"{len(found):,}", n=f"{len(names):,}"))
+def _searched(ctx: Context, names: Sequence[str], place: str) -> None:
+    """A long list of classes, which can be searched."""
+    word = st.text_input(ctx.t("answer.search"), key=f"answer.search.{place}").strip().casefold()
+    found = [name for name in names if word in name.casefold()]
+    st.caption(ctx.t("answer.found", found=f"{len(found):,}", n=f"{len(names):,}"))
     st.html(answers.classes_html(found))
