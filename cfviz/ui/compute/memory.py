@@ -11,9 +11,7 @@ import ctypes
 import sys
 
 TRIM, MMAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's <malloc.h>
-LARGE = (
-    32 * 2**20
-)  # bytes of an array that gets pages of its own: the most that glibc itself moves the limit to
+LARGE = 32 * 2**20  # bytes of an array with pages of its own, to which glibc moves this limit at most
 KEPT = 2 * LARGE  # bytes of free memory that a heap keeps, as glibc does at that limit
 
 
