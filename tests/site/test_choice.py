@@ -167,7 +167,7 @@ def test_runs_are_compared_in_every_output_that_a_figure_draws(page: Any) -> Non
           }};
           const small = moved(names, 1e-5);
           const large = names.map((name) => moved([name], 0.02));
-          const none = moved(names, NaN);
+          const none = [moved(["logits"], NaN), moved(names, NaN)];
           const {{ logits: _, ...missing }} = here;
           return [names, small, large, none, differences(missing, here, within, known).length];
         }}""",
@@ -176,4 +176,4 @@ def test_runs_are_compared_in_every_output_that_a_figure_draws(page: Any) -> Non
     names, small, large, none, missing = found
     assert len(names) == 1 + sum(load(BUNDLED).depths) + 2 * len(load(BUNDLED).depths)
     assert (small, missing) == ([], 1)
-    assert (large, none) == ([[name] for name in names], names)
+    assert (large, none) == ([[name] for name in names], [["logits"], names])
