@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import secrets
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,13 +15,15 @@ from streamlit.testing.v1 import AppTest
 
 from cfviz.cli import main
 from cfviz.models.crossformer import CrossFormer
+from cfviz.models.factory import build
 from cfviz.models.variants import VARIANTS
-from cfviz.models.weights.checkpoints import CheckpointError, load_checkpoint
+from cfviz.models.weights.checkpoints import CheckpointError, load_checkpoint, write_checkpoint
 from cfviz.ui.compute import models
 from cfviz.ui.session import photos
 from cfviz.ui.session.plain import GLUE, explain, plain, plain_fields
 from cfviz.ui.widgets import weights
 from cfviz.words import LANGUAGES, translator
+from tests.pages.test_shown_code import page
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -221,3 +224,22 @@ def test_titles_of_own_weights_are_letters_and_digits(monkeypatch) -> None:
     )
     monkeypatch.setattr(models, "own", lambda: {"own-1": model})
     assert models.title("own-1") == "a hrefevil.examplexa1.safetensors"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["predict", "lab", "attention", "embedding", "position_bias"])
+def test_names_of_classes_stay_text(name: str, tmp_path: Path) -> None:
+    """A file of weights may call its classes anything; what is said of them in Markdown shows just that."""
+    called = "__a__ <img src=//evil.example>"
+    path = tmp_path / "mine.safetensors"
+    write_checkpoint(
+        path,
+        CrossFormer(**VARIANTS["crossformer_nano"], num_classes=1).state_dict(),
+        classes=[called],
+        trained="x",
+    )
+    app = page(name, build(load_checkpoint(path)), model="own-0", lang="en", open="all", size="64")
+    assert not app.exception
+    said = [one.value for one in (*app.markdown, *app.caption)]
+    assert any(plain(called) in text for text in said)
+    assert not [text for text in said if called in text or called[:25] in text]

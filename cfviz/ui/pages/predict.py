@@ -69,7 +69,8 @@ def _show_answer(ctx: Context, trace: Trace) -> None:
     names = ctx.labels
     top = [(names[index], p) for index, _, p in trace.top(CLASSES)]
     fields = {"best": top[0][0], "p": percent(top[0][1]), "n": f"{len(names):,}"}
-    chart.show_hint(ctx.t("predict.top_look_none" if trace.shown == () else "predict.top_look", **fields))
+    look = "predict.top_look_none" if trace.shown == () else "predict.top_look"
+    chart.show_hint(ctx.t(look, **{**fields, "best": plain(top[0][0])}))
     likeliest = [name for name, _ in top], [p for _, p in top]
     key = show_bars(ctx, *likeliest, "top", ctx.t("predict.top_alt", **fields))
     told = trace.shown == ()  # by the sentence above

@@ -11,12 +11,24 @@ from cfviz.data import answers
 from cfviz.run import about_answer, calibration_of
 from cfviz.trace import Trace
 from cfviz.ui.context import Context
+from cfviz.ui.session.plain import plain
 from cfviz.words import percent, quantity, short_name
 
 
 def answer_line(ctx: Context, trace: Trace) -> str:
-    """One sentence on what is known about the chosen model's answer; empty if it has none."""
-    return about_answer(trace, ctx.labels, ctx.t)
+    """One sentence on what is known about the chosen model's answer, for Markdown; empty if it has none."""
+    return about_answer(trace, names_for_markdown(ctx, trace), ctx.t)
+
+
+def names_for_markdown(ctx: Context, trace: Trace) -> list[str]:
+    """Names of the model's classes, plain where a sentence on this answer may state them.
+
+    A file may call its classes anything.
+    """
+    names = list(ctx.labels)
+    for index in {*(one for one, _, _ in trace.top(1)), *(trace.shown or ())}:
+        names[index] = plain(names[index])
+    return names
 
 
 def show_answer_line(ctx: Context, trace: Trace, place: str = "") -> None:

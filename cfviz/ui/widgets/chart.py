@@ -11,6 +11,7 @@ import streamlit as st
 from cfviz.figures.theme import plotly_config
 from cfviz.ui.context import Context
 from cfviz.ui.session import pen
+from cfviz.ui.session.plain import plain
 
 from .takeaway import take_away
 
@@ -61,7 +62,9 @@ def show_figure(
         table: Column names and rows, for the CSV.
         **fields: Values for the placeholders in the texts.
     """
-    show_hint(ctx.t(f"{ctx.name}.{name}_look", **fields))
+    stated: dict[str, Any] = dict(fields)
+    stated |= {one: plain(fields[one]) for one in ("label", "name") if one in fields}  # of classes
+    show_hint(ctx.t(f"{ctx.name}.{name}_look", **stated))
     alt = ctx.t(f"{ctx.name}.{name}_alt", **fields)
     show_chart(ctx, fig, name + key, alt)
     take_away(ctx, name + key, code=code, table=table, fig=fig, chart=chart_key(ctx, name + key))

@@ -21,6 +21,7 @@ from cfviz.ui.compute import models
 from cfviz.ui.compute.cache import cached, cached_with_trace
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos
+from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.answer import choose_class, show_answer_line
 from cfviz.ui.widgets.chart import let_the_browser_paint, show_hint
@@ -386,7 +387,7 @@ def show_relevance(ctx: Context, subject: AttentionSubject) -> None:
         return
     trace = subject_of(ctx).trace
     target = choose_class(ctx, trace)
-    show_hint(t("attention.relevance_look", name=ctx.labels[target]))
+    show_hint(t("attention.relevance_look", name=plain(ctx.labels[target])))
     show_answer_line(ctx, trace)
     key = f"cfviz.attention.relevance.{subject.source}"
     if not requested(t("attention.relevance_run"), key, cost=t("attention.relevance_cost")):
@@ -406,8 +407,8 @@ def show_relevance(ctx: Context, subject: AttentionSubject) -> None:
             st.badge(verdict, color="green" if good else "orange", help=t("attention.beats_help"),
                      icon=f":material/{'check' if good else 'warning'}:")  # fmt: skip
     if subject.shuffled:
-        plain = subject_of(ctx)
-        before = measures.relevance_maps(plain.source, plain, target)
+        own = subject_of(ctx)
+        before = measures.relevance_maps(own.source, own, target)
         same = {name: f"{spearman(maps[name], before[name]):+.2f}" for name in ("attention", "integrated")}
         st.info(t("attention.sanity_relevance", **same), icon=":material/shuffle:")
     words = {

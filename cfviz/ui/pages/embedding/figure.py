@@ -20,7 +20,9 @@ from cfviz.ui.compute.background import in_background
 from cfviz.ui.compute.cache import cached
 from cfviz.ui.context import Context
 from cfviz.ui.session import forms, photos
+from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
+from cfviz.ui.widgets.answer import names_for_markdown
 from cfviz.ui.widgets.figure import EMBEDDING, about_to_appear, committed, follow_up
 from cfviz.ui.widgets.takeaway import take_away
 from cfviz.words import NO_BREAK, figure_words, leading, percent, quantity, short_name, signed
@@ -190,8 +192,8 @@ def show_summary(ctx: Context, subject: EmbeddingSubject, costs: Callable[[], li
 def _answer(ctx: Context, subject: EmbeddingSubject) -> dict[str, str]:
     """The fields of a sentence that states the model's answer, and why it cannot be or is not right."""
     first, _, p = subject.trace.top(1)[0]
-    known = answers.aside(ctx.t, ctx.labels, first, subject.trace.shown)
-    return {"name": short_name(ctx.labels[first], 40), "p": percent(p), "known": leading(known)}
+    known = answers.aside(ctx.t, names_for_markdown(ctx, subject.trace), first, subject.trace.shown)
+    return {"name": plain(short_name(ctx.labels[first], 40)), "p": percent(p), "known": leading(known)}
 
 
 def ablation_line(ctx: Context, subject: EmbeddingSubject, costs: list[Cost]) -> str:

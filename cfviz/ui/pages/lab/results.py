@@ -20,6 +20,7 @@ from cfviz.stats import softmax
 from cfviz.ui.compute import cache
 from cfviz.ui.context import Context
 from cfviz.ui.session import photos, state
+from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.answer import choose_class, show_bars
 from cfviz.ui.widgets.photos import photo_title
@@ -309,7 +310,7 @@ def show_ranks(experiment: Experiment, ranking: Ranking | None) -> None:
 def show_patching(experiment: Experiment) -> None:
     """How far the answer moved towards the other photo's, then both photos and all three answers."""
     ctx, other = experiment.ctx, experiment.other_trace()
-    a, b = (short_name(ctx.labels[trace.top(1)[0][0]]) for trace in (experiment.before, other))
+    a, b = (plain(short_name(ctx.labels[trace.top(1)[0][0]])) for trace in (experiment.before, other))
     if experiment.same:
         chart.show_hint(ctx.t("lab.patch_same", label=a))
     else:

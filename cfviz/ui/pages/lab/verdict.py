@@ -11,6 +11,7 @@ import streamlit as st
 
 from cfviz.trace import Trace
 from cfviz.ui.context import Context
+from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.answer import answer_help, answer_line, show_answer_line, show_known
 from cfviz.ui.widgets.weights import weights_line
@@ -43,7 +44,9 @@ def _sentence(experiment: Experiment) -> str:
 
 
 def changed_answer(before: Trace, after: Trace, names: Sequence[str]) -> dict[str, Any]:
-    """The fields of the sentences on what became of an answer; `same` says whether the top class stayed.
+    """The fields, for Markdown, of the sentences on what became of an answer.
+
+    `same` says whether the top class stayed.
 
     Args:
         before: The prediction.
@@ -52,11 +55,11 @@ def changed_answer(before: Trace, after: Trace, names: Sequence[str]) -> dict[st
     """
     (a, _, p), (b, _, r) = before.top(1)[0], after.top(1)[0]
     return {
-        "label": short_name(names[a]),
+        "label": plain(short_name(names[a])),
         "p": percent(p),
         "q": percent(float(after.probs[a])),
         "logit": signed(float(after.logits[a] - before.logits[a])),
-        "now": short_name(names[b]),
+        "now": plain(short_name(names[b])),
         "r": percent(r),
         "same": a == b,
     }
