@@ -288,6 +288,9 @@ def test_plain_words_follow_from_the_results_file(lang: str) -> None:
         )
         by = {"by": "15.0", "at": "448\u00a0px"}
         assert changed.endswith(translator(lang)(f"position_bias.plain_{key}", **by))
+    for twin, key in ((160, "worse"), (80, "better"), (121, "open")):
+        last = translator(lang)(f"position_bias.plain_twin_{key}", wins="448\u00a0px", losses="448\u00a0px")
+        assert said(results(right | {("rpb", "own", 448): twin}), lang).endswith(last)
     fewer = {place: k for place, k in right.items() if place[1] != "none" or place[2] == 448}
     worth = {"far": "20.0", "far_at": "448\u00a0px"}
     assert translator(lang)("position_bias.plain_worth", **worth) in said(results(fewer), lang)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from cfviz.models.crossformer import recorded
 from cfviz.trace import Trace
 from cfviz.ui.context import Context
 from cfviz.ui.session.plain import plain
 from cfviz.ui.widgets import chart
 from cfviz.ui.widgets.answer import answer_help, answer_line, show_answer_line, show_known
-from cfviz.ui.widgets.weights import weights_line
 from cfviz.words import percent, short_name, signed
 
 from .experiment import Experiment
@@ -34,7 +34,8 @@ def show_verdict(experiment: Experiment) -> None:
             show_known(ctx, line, ctx.labels, help=answer_help(ctx, experiment.before))
         else:
             show_answer_line(ctx, experiment.before)
-        st.caption(weights_line(ctx))
+        known = recorded(ctx.model)
+        st.caption(known.sentence(ctx.t, plain), help=known.terms(ctx.t) or None)
 
 
 def _sentence(experiment: Experiment) -> str:

@@ -100,6 +100,9 @@ def plain(ctx: Context, found: Results | None = None, window: str = "scaled") ->
         fields |= _most(max(ends, key=lambda d: abs(d.value) if outcome.code == "open" else d.sign * d.value))
         fields["most"] = decimal(ceil(1000 * max(abs(d.value) for d in ends)) / 10, 1)
         lines.append(t(f"position_bias.plain_{outcome.code}", **fields))
+    if against := accuracy_by_size.verdict(tests.get((window, BASELINE), []), None):
+        fields = {"wins": _sizes(ctx, against.wins), "losses": _sizes(ctx, against.losses)}
+        lines.append(t(f"position_bias.plain_twin_{against.code}", **fields))
     said = together(*lines)
     return together(t("position_bias.plain_asked"), said) if said else ""
 
