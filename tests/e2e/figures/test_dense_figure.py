@@ -107,6 +107,7 @@ def test_an_enlarged_photo_points_at_what_it_draws(figure: Callable[..., Any]) -
       const { canvas, ink, ratio } = document.querySelector('.dn').figure.pen;
       return [...ink.getImageData(x * ratio, y * ratio, 1, 1).data];
     }"""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     ring = page.evaluate(colour, [20.5 * side + 6, 10.5 * side])
     assert ring == [255, 255, 255, 255]  # of the pixel, where it was pointed at
     for _ in range(10):
