@@ -130,7 +130,8 @@ def forward_bytes(model: CrossFormer, height: int, width: int) -> int:
                 known.add((g.Gh, g.Gw))
                 kept += 8 * g.N**2  # the offset of every pair
             logits = max(min(ROWS, 4 * g.N**2), 4 * g.N * g.Gw) * min(heads * g.nG, torch.get_num_threads())
-            bias = logits if single else 4 * heads * g.N**2
+            strips = 4 * heads * (2 * g.Gh - 1) * g.Gw**2  # of a table of position biases
+            bias = logits + strips if single else 4 * heads * g.N**2
             distinct = _patterns(g.H, g.Gh, g.I) * _patterns(g.W, g.Gw, g.I) if g.padded else 0
             masked = 0 if single else bias * distinct
             tokens = max(H * W * (TOKEN * C + (0 if s else IMAGE)), g.Hp * g.Wp * IN_GROUPS * C)

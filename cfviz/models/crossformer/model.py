@@ -45,7 +45,7 @@ from cfviz.geometry import (
 from cfviz.hooks import HookPoint, Setting
 from cfviz.provenance import Provenance
 
-from .attend import attend, attend_by_head, spread, suits_heads
+from .attend import attend, attend_by_head, spread, suits_heads, windows
 from .bias_cache import BiasCache
 from .linear import Mlp, linear, product
 from .origin import WithProvenance, with_new_head
@@ -74,15 +74,11 @@ class PosBias(nn.Module):
         table = self(offset.to(like.dtype), sides).T.contiguous()  # nH, n: read faster than (n, nH)
         return table.index_select(1, index.flatten()).unflatten(1, index.shape)
 
-    def windows(self, Gh: int, Gw: int) -> torch.Tensor:
-        """Return `bias` with the keys from last to first, as views of one table: (nH, Gh, Gw, Gh, Gw).
-
-        A query's biases are then a window of the table that moves with the query. Those of all heads may take
-        100 MB; the table takes kilobytes.
-        """
+    def by_offset(self, Gh: int, Gw: int) -> torch.Tensor:
+        """Return the bias of every offset in a group of Gh x Gw tokens: (nH, 2Gh-1, 2Gw-1)."""
         like = next(self.parameters(), torch.empty(0, device="cpu"))
         table = self(torch.from_numpy(offsets(Gh, Gw)).to(like), (Gh, Gw)).T.contiguous()
-        return table.unflatten(1, (2 * Gh - 1, 2 * Gw - 1)).unfold(1, Gh, 1).unfold(2, Gw, 1)
+        return table.unflatten(1, (2 * Gh - 1, 2 * Gw - 1))
 
 
 class DynamicPosBias(PosBias):
@@ -221,8 +217,8 @@ class Attention(nn.Module):
         drop = self.drop if self.training else 0.0
         watched, which = self.probs.watched, _which(groups, q.device)  # nG or nothing
         if not watched and not self._observed(q) and suits_heads(q):
-            windows, mask = self._windows(groups)
-            x = attend_by_head(q, k, v, windows, which, self.scale, mask, backwards=True)
+            bias, mask = self._windows(groups)
+            x = attend_by_head(q, k, v, bias, which, self.scale, mask, backwards=True)
             return self._joined(x, groups)
         bias = self._logit_bias(groups, q)  # P, nH, N, N
         if watched:
@@ -253,12 +249,12 @@ class Attention(nn.Module):
         """Return the position bias and the distinct padding masks, keys from last to first.
 
         Returns:
-            (1, nH, Gh, Gw, Gh, Gw), views of a table; (P, N), None if no group is padded.
+            (1, nH, Gh, Gw, N), windows of a table; (P, N), None if no group is padded.
         """
         Gh, Gw = groups.Gh, groups.Gw
-        windows = self.cache.get(self.pos, ("windows", Gh, Gw), lambda: self.pos.windows(Gh, Gw))
-        mask = _padding(groups, windows.device)[0].flatten(1).flip(-1) if groups.padded else None
-        return windows[None], mask
+        table = self.cache.get(self.pos, ("offsets", Gh, Gw), lambda: self.pos.by_offset(Gh, Gw))
+        mask = _padding(groups, table.device)[0].flatten(1).flip(-1) if groups.padded else None
+        return windows(table)[None], mask
 
     def _logit_bias(self, groups: Grouping, like: torch.Tensor) -> torch.Tensor:
         """Return the position bias plus each distinct padding mask, (P, nH, N, N)."""

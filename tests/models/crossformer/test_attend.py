@@ -11,7 +11,7 @@ import cfviz.models.registry  # noqa: F401
 from cfviz.geometry import MASKED
 from cfviz.hooks import capture, edit
 from cfviz.models.crossformer import attend as module
-from cfviz.models.crossformer.attend import attend, spread
+from cfviz.models.crossformer.attend import attend, spread, windows
 from cfviz.models.crossformer.linear import linear
 from cfviz.models.crossformer.model import Attention, PosBias, _position_bias
 
@@ -136,10 +136,11 @@ def test_a_number_that_is_not_one_stays_in_its_row(monkeypatch: pytest.MonkeyPat
 def test_windows_of_one_table_are_the_bias_bit_for_bit(kind: Any, sides: tuple[int, int]) -> None:
     torch.manual_seed(0)
     pos = _position_bias(kind, 64, 4, 3)
-    together, windows = pos.bias(*sides), pos.windows(*sides)
-    assert torch.equal(windows.reshape(together.shape).flip(-1), together)
-    pairs = (2 * sides[0] - 1) * (2 * sides[1] - 1)
-    assert windows.untyped_storage().nbytes() == 4 * 4 * pairs, "of all pairs' biases nothing is kept"
+    together, found = pos.bias(*sides), windows(pos.by_offset(*sides))
+    assert torch.equal(found.reshape(together.shape).flip(-1), together)
+    strips = sides[1] * (2 * sides[0] - 1) * sides[1]
+    assert found.untyped_storage().nbytes() == 4 * 4 * strips, "not the biases of all pairs"
+    assert sides == (1, 1) or found.stride(-1) == 1, "a query's biases lie together"
 
 
 @torch.inference_mode()
