@@ -584,7 +584,5 @@ def about_answer(trace: Trace, names: Sequence[str], t: Translator) -> str:
     if not trace.labels or not trace.weights.predicts:
         return ""
     index, _, p = trace.top(1)[0]
-    line = answers.sentence(t, names, index, p, trace.shown)
-    if answers.verdict(index, trace.shown) == "none":
-        return line  # the measurement is of photos of the model's classes
-    return together(line, answers.confidence(t, calibration_of(trace), p))
+    line, known = answers.sentence(t, names, index, p, trace.shown), answers.verdict(index, trace.shown)
+    return together(line, answers.confidence(t, calibration_of(trace), p, known))

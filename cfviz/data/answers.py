@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Literal
 
-from cfviz.words import Translator, percent
+from cfviz.words import Translator, percent, together
 
 LONG = 60  # classes above which a list can be searched
+UNSURE, SURE = 0.5, 0.8  # what counts as an unsure and as a sure wrong answer, as the sentence says
 Verdict = Literal["none", "right", "wrong", "unknown"]
 
 
@@ -69,19 +70,46 @@ def aside(t: Translator, names: Sequence[str], first: int, shown: Sequence[int] 
     return t("answer.wrong", truth=truth) if found == "wrong" else ""
 
 
-def confidence(t: Translator, found: Mapping[str, Any] | None, p: float) -> str:
-    """Return one sentence on how often answers of such a probability were right; empty if that is not known.
+def confidence(t: Translator, found: Mapping[str, Any] | None, p: float, known: Verdict = "unknown") -> str:
+    """Return what an answer's probability is worth, as far as it was measured; empty if it was not.
 
     Args:
         t: The reader's language.
         found: `calibration` of the model's card, as `training.measure.calibration` makes it.
         p: Probability of the answer.
+        known: What is known about the answer. How often such answers are right is said of photos that may
+            show one of the classes; how sure it was of others, of photos that may show none; how sure it was
+            of wrong answers, of a wrong one.
     """
-    one = _row(found, p)
-    if one is None:
+    if found is None:
         return ""
-    low, high = (f"{100 * one[name]:.0f}" for name in ("from", "to"))
-    return t("answer.calibrated", low=low, high=high, right=f"{100 * one['right']:.0f}", n=one["photos"])
+    said = []
+    one = _row(found, p)
+    if known != "none" and one:
+        low, high = (f"{100 * one[name]:.0f}" for name in ("from", "to"))
+        n, right = f"{one['photos']:,}", f"{100 * one['right']:.0f}"
+        said.append(t("answer.calibrated", low=low, high=high, right=right, n=n))
+    if known == "wrong" and (shares := _wrong(found)):
+        unsure, sure = (f"{100 * share:.0f}" for share in shares)
+        said.append(t("answer.wrong_sure", unsure=unsure, sure=sure))
+    if known in ("none", "unknown") and (others := found.get("others")):
+        key = "answer.others_none" if known == "none" else "answer.others"
+        most, median = (f"{100 * others[name]:.0f}" for name in ("most", "median"))
+        said.append(t(key, n=others["pictures"], median=median, most=most))
+    return together(*said)
+
+
+def _wrong(found: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Of the wrong answers of the table: the shares given with under 50 %, and with 80 % or more."""
+    wrong = [(one["from"], one["to"], one["photos"] * (1 - one["right"])) for one in found["bins"]]
+    total = sum(n for _, _, n in wrong)
+    if not total:
+        return None
+    unsure, sure = (
+        sum(n for _, to, n in wrong if to <= UNSURE),
+        sum(n for low, _, n in wrong if low >= SURE),
+    )
+    return unsure / total, sure / total
 
 
 def confidence_help(t: Translator, found: Mapping[str, Any] | None, p: float) -> str | None:

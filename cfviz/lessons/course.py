@@ -18,7 +18,7 @@ from typing import Any
 from cfviz.bundled import ASSETS
 from cfviz.data.scenes import EXAMPLES
 from cfviz.options import LDA
-from cfviz.words import LANGUAGES, quantity, unbroken
+from cfviz.words import LANGUAGES, filled, quantity, unbroken
 
 from .geometry import GEOMETRY
 from .pixels import PIXELS
@@ -116,8 +116,7 @@ class Course:
         """A sentence with its fields filled in; tuples become comma-separated lists."""
         comma = self.texts[lang]["list.comma"]
         said = {name: comma.join(x) if isinstance(x, tuple) else x for name, x in fields.items()}
-        text = self.texts[lang][key].format(**said)
-        return unbroken(text)
+        return unbroken(filled(self.texts[lang][key], said))
 
     def places(self) -> list[tuple[int, int]]:
         """The (lesson, step) numbers of every step, from 1."""

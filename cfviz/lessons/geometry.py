@@ -21,7 +21,7 @@ from cfviz.geometry import (
 from cfviz.geometry.schemes import crossformer, vit
 from cfviz.measured import coverage
 from cfviz.models.crossformer import CrossFormer
-from cfviz.words import translator
+from cfviz.words import Translator, leading, translator
 
 from .question import (
     YES_NO,
@@ -105,11 +105,14 @@ def _reasons(g: Grouping, good: frozenset[str], why: Callable[[int, int], Reason
 def saving(scene: Scene, state: State, after: State) -> Question:
     """The multiply-adds of global attention as a multiple of those of grouped attention."""
     g = partition_of(scene, state)
-    channels = 1  # both scale equally with the channels
-    everyone = multiply_adds(vit(g.H, g.W), channels).attention
-    groups = multiply_adds(crossformer(g), channels).attention
-    times = round(everyone / groups)
-    fields = {"H": g.H, "W": g.W, "n": thousands(g.H * g.W), "G": g.G, "N": g.N, "times": thousands(times)}
+    s, _ = block_of(scene.groupings(state.get("size")), state["stage"], state["kind"])
+    channels = scene.model.feature_info[s]["num_chs"]
+    everyone, groups = (multiply_adds(one, channels) for one in (vit(g.H, g.W), crossformer(g)))
+    times = round(everyone.attention / groups.attention)
+    fields = {
+        "H": g.H, "W": g.W, "n": thousands(g.H * g.W), "G": g.G, "N": g.N, "times": thousands(times),
+        "layer": thousands(round(everyone.total / groups.total)),
+    }  # fmt: skip
     return Question(
         "one", frozenset([str(times)]), fields, number_options([2, g.G, times, g.H * g.W], suffix=" ×")
     )
@@ -155,14 +158,23 @@ def reach_two(scene: Scene, state: State, after: State) -> Question:
         "row": row, "col": col, "G": far.G, "I": far.I, "near": sums[0], "union": sums[1], "n": sums[2],
         "all": sums[3], "long": int(long.sum()),
     }  # fmt: skip
-    first = [crossformer(g) for g in scene.groupings()[0]]
-    after_stage = reach(first, first[0].H // 2, first[0].W // 2, len(first))[-1]
-    fields |= {
-        "map": thousands(after_stage.size), "first": thousands(int(after_stage.sum())),
-        "covers": coverage(scene.groupings(), translator(scene.lang)),
-    }  # fmt: skip
+    t = translator(scene.lang)
+    fields |= {"model": leading(_first_stage(scene, t)), "covers": coverage(scene.groupings(), t)}
     marks = frozenset(token_code(int(r), int(c)) for r, c in np.argwhere(two))
     return Question("one", frozenset([str(sums[2])]), fields, number_options([*sums, far.G]), marks=marks)
+
+
+def _first_stage(scene: Scene, t: Translator) -> str:
+    """One sentence: how much of its map a token in the middle of the model's first stage has heard of."""
+    groups = scene.groupings()[0]
+    layers = [crossformer(g) for g in groups]
+    found = reach(layers, layers[0].H // 2, layers[0].W // 2, len(layers))[-1]
+    far = next((g for g in groups if g.kind == "lda"), None)
+    fields: dict[str, object] = {"map": thousands(found.size), "first": thousands(int(found.sum()))}
+    if far is None:
+        return t("learn.gap_near", **fields)
+    wide = max(far.I / far.Gh, far.I / far.Gw) > 1
+    return t(f"learn.gap_{'wide' if wide else 'none'}", I=far.I, G=far.G, blocks=len(groups), **fields)
 
 
 def _outer(box: tuple[int, int, int, int], inner: tuple[int, int, int, int]) -> bool:
@@ -237,10 +249,11 @@ def padding(scene: Scene, state: State, after: State) -> Question:
     both = {**state, **after}
     size = both["size"]
     g, (s, _) = partition_of(scene, both), block_of(scene.groupings(size), both["stage"], both["kind"])
+    now = partition_of(scene, state)
     fields = {
-        "stage": s + 1, "size": size, "H": g.H, "W": g.W, "G": g.G, "I": g.I, "step": g.step,
-        "Hp": g.Hp, "Wp": g.Wp, "extra": thousands(g.Hp * g.Wp - g.H * g.W), "whole": g.H // g.step,
-        "rest": g.H % g.step,
+        "now": state["size"], "now_H": now.H, "now_W": now.W, "stage": s + 1, "size": size, "H": g.H,
+        "W": g.W, "G": g.G, "I": g.I, "step": g.step, "Hp": g.Hp, "Wp": g.Wp,
+        "extra": thousands(g.Hp * g.Wp - g.H * g.W), "whole": g.H // g.step, "rest": g.H % g.step,
     }  # fmt: skip
     return Question("one", frozenset(["yes" if g.padded else "no"]), fields, YES_NO)
 
@@ -265,14 +278,17 @@ def unseen_offsets(scene: Scene, state: State, after: State) -> Question:
     s, _ = block_of(scene.groupings(), state["stage"], state["kind"])
     G = int(scene.model.trained_group[s])
     known, all_ = len(offsets(G, G)), len(offsets(2 * G, 2 * G))
-    share = round(100 * (1 - known / all_))
+    share, size = round(100 * (1 - known / all_)), int(scene.model.group_size[s])
+    wider = translator(scene.lang)("learn.trained_wider", size=size, G=G) if size < G else ""
     fields = {
+        "own": wider,
         "stage": s + 1, "G": G, "wide": 2 * G, "far": G - 1, "known": thousands(known),
         "all": thousands(all_), "missing": thousands(all_ - known), "share": share,
     }  # fmt: skip
     return Question("one", frozenset([str(share)]), fields, number_options([0, 25, 50, share], suffix=" %"))
 
 
+_STAGE = frozenset(["stage", "kind"])
 GEOMETRY: dict[str, QuestionKind] = {
     "count_tokens": QuestionKind(
         count_tokens, ("height", "width", "stride", "H", "W", "n"), ("groups", "attention")
@@ -282,11 +298,11 @@ GEOMETRY: dict[str, QuestionKind] = {
         needs=frozenset(["side"]),
     ),
     "group": QuestionKind(group, ("row", "col", "G", "I", "side", "n", "all"), ("map",)),
-    "saving": QuestionKind(saving, ("H", "W", "n", "G", "N", "times"), ("explorer",)),
+    "saving": QuestionKind(saving, ("H", "W", "n", "G", "N", "times", "layer"), ("explorer",), needs=_STAGE),
     "cut_neighbours": QuestionKind(cut_neighbours, ("row", "col", "G", "n", "near"), ("map",)),
     "reach": QuestionKind(
         reach_two,
-        ("row", "col", "G", "I", "near", "union", "n", "all", "long", "map", "first", "covers"), ("map",),
+        ("row", "col", "G", "I", "near", "union", "n", "all", "long", "model", "covers"), ("map",),
     ),
     "kernels_outside": QuestionKind(
         kernels_outside, ("row", "col", "n", "all", "side", "largest", "list"), ("embedding",)
@@ -299,7 +315,9 @@ GEOMETRY: dict[str, QuestionKind] = {
     ),
     "count_offsets": QuestionKind(count_offsets, ("G", "far", "side", "n", "pairs"), ("bias",)),
     "padding": QuestionKind(
-        padding, ("stage", "size", "H", "W", "G", "I", "step", "Hp", "Wp", "extra", "whole", "rest"),
+        padding,
+        ("now", "now_H", "now_W", "stage", "size", "H", "W", "G", "I", "step", "Hp", "Wp", "extra", "whole",
+         "rest"),
         ("explorer",), needs=frozenset(["stage", "size"]),
     ),
     "whole_group": QuestionKind(
@@ -307,6 +325,6 @@ GEOMETRY: dict[str, QuestionKind] = {
         needs=frozenset(["side", "G", "I"]),
     ),
     "unseen_offsets": QuestionKind(
-        unseen_offsets, ("stage", "G", "wide", "far", "known", "all", "missing", "share"), ("bias",)
+        unseen_offsets, ("own", "stage", "G", "wide", "far", "known", "all", "missing", "share"), ("bias",)
     ),
 }  # fmt: skip

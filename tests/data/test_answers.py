@@ -169,8 +169,8 @@ def test_photos_the_model_can_know_come_first() -> None:
 def test_how_often_such_an_answer_is_right_stands_beside_it() -> None:
     found = {"bins": [{"from": 0.6, "to": 0.7, "photos": 624, "right": 0.7516, "low": 0.71, "high": 0.78}]}
     said = (
-        "On photos of its own classes, it is right 75\u00a0% of the time when it says 60 to 70\u00a0% "
-        "(624 validation photos)."
+        "If the photo shows one of its classes, it is right 75\u00a0% of the time when it says 60 to "
+        "70\u00a0% (624 validation photos)."
     )
     assert answers.confidence(EN, found, 0.648) == said
     assert "75\u00a0%" in answers.confidence(ZH, found, 0.6)
@@ -188,3 +188,26 @@ def test_it_is_said_only_as_measured_and_for_photos_that_may_be_of_its_classes()
     assert calibration_of(replace(church, weights=replace(church.weights, source="mine"))) is None
     other = replace(church, shown=())
     assert "validation" not in about_answer(other, other.labels, EN)
+
+
+def test_how_sure_it_is_of_what_it_does_not_know_and_when_it_is_wrong() -> None:
+    bins = [
+        {"from": 0.4, "to": 0.5, "photos": 40, "right": 0.25, "low": 0.1, "high": 0.4},  # 30 wrong
+        {"from": 0.6, "to": 0.7, "photos": 40, "right": 0.75, "low": 0.6, "high": 0.9},  # 10
+        {"from": 0.9, "to": 1.0, "photos": 100, "right": 0.9, "low": 0.8, "high": 0.95},  # 10
+    ]
+    found = {"bins": bins, "others": {"pictures": 14, "median": 0.42, "most": 0.79}}
+    others = "on 14 such gallery photos the top class got 42\u00a0% in the median, 79\u00a0% at most."
+    unknown, none, right, wrong = (
+        answers.confidence(EN, found, 0.95, known) for known in ("unknown", "none", "right", "wrong")
+    )
+    assert unknown.startswith("If the photo shows one of its classes, it is right 90\u00a0%")
+    assert unknown.endswith(f"If it shows something else, a high probability means nothing: {others}")
+    assert none == f"That number means nothing here: {others}"
+    assert others not in right
+    assert wrong == (
+        f"{right} When it was wrong there, it said less than 50\u00a0% in 60\u00a0% of cases, "
+        "and 80\u00a0% or more in 20\u00a0%."
+    )
+    assert "42\u00a0%" in answers.confidence(EN, found, 0.1), "no row for 10 %, but what is known of others"
+    assert "中位數是 42\u00a0%" in answers.confidence(ZH, found, 0.95, "none")

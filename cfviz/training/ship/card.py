@@ -228,6 +228,19 @@ def _calibrated(found: dict[str, Any]) -> list[str]:
         f"{nll[1]}. It is not applied: the probabilities shown are the softmax of the logits, as everywhere "
         "else.",
         "",
+        *_others(found.get("others")),
+    ]
+
+
+def _others(found: dict[str, Any] | None) -> list[str]:
+    """How sure it is of photos of none of its classes."""
+    if not found:
+        return []
+    return [
+        f"All this holds for photos of its classes only. On the {found['pictures']} gallery photos of none "
+        f"of them, the probability of its answer is {100 * found['median']:.0f} % in the median and at most "
+        f"{100 * found['most']:.0f} %.",
+        "",
     ]
 
 

@@ -103,21 +103,18 @@ def shown(ctx: Context) -> Frame:
 
 @st.fragment
 def _sides(ctx: Context) -> None:
-    """Height and width; what they cost is said before anything is computed."""
+    """Height and width, and what they cost; a size for which there is no room is refused."""
     t, code = ctx.t, size_code(ctx.settings.size)  # in the keys: another size starts the fields anew
-    with st.container(horizontal=True, gap="small"):
-        height, width = (
-            st.number_input(t(f"framing.{name}"), SMALLEST, LARGEST, side, STEP, key=f"w.{name}.{code}")
-            for name, side in zip(("height", "width"), ctx.settings.sides, strict=True)
-        )
+    with st.form("size", border=False):  # Enter in a field submits it
+        with st.container(horizontal=True, gap="small"):
+            height, width = (
+                st.number_input(t(f"framing.{name}"), SMALLEST, LARGEST, side, STEP, key=f"w.{name}.{code}")
+                for name, side in zip(("height", "width"), ctx.settings.sides, strict=True)
+            )
+        used = st.form_submit_button(t("framing.use"), key="w.size.use", width="stretch")
     sides = [round(side / STEP) * STEP for side in (height, width)]  # typed numbers may lie between the steps
     size = as_size(*sides)
-    if size == ctx.settings.size:
-        return
-    fits = _costs(ctx, size)
-    if st.button(
-        t("framing.use", size=size_text(size)), key="w.size.use", disabled=not fits, width="stretch"
-    ):
+    if _costs(ctx, size) and used and size != ctx.settings.size:
         state.change(size=size)
         st.rerun()
 

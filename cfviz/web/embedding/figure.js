@@ -9,7 +9,7 @@ import { clip, signed } from "../shared/maths.js";
 import { STEPS } from "../shared/near.js";
 import { colours, css, diverging } from "../shared/paint.js";
 import { decode } from "../shared/payload.js";
-import { fill } from "../shared/text.js";
+import { fill, together } from "../shared/text.js";
 import { WHOLE, Zoom } from "../zoom/zoom.js";
 import { number, Rows, Vector } from "./panels.js";
 import { room } from "../deck/deck.js";
@@ -381,13 +381,13 @@ export class EmbeddingFigure extends PlaneFigure {
   spoken() {
     const { state, cel, t, test } = this;
     const { row, col } = state;
-    const sizes = cel.kernels.map(({ k }) => `${k}×${k}`).join(", ");
+    const sizes = cel.kernels.map(({ k }) => `${k}×${k}`).join(t.comma);
     if (test?.open) return fill(t.where_asked, { row, col, cel: cel.stage + 1, list: sizes });
     const where = this.ui.where.textContent;
     if (test && test.show !== "shares") return where;
     const show = number(state.measure);
     const each = cel.kernels.map(({ k }, i) => `${k}×${k}: ${show(this.values[i])}`);
-    return `${where} ${each.join(", ")}`;
+    return together(where, each.join(t.comma));
   }
 
   // ---- taking it away --------------------------------------------------------------------------------

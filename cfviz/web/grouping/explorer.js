@@ -154,7 +154,9 @@ export class Explorer {
   /** Write the counts and costs, which change with the map but not with the query. */
   tally() {
     const { grouping: g, state, t } = this.app;
-    const [here, whole_] = [crossformer(g), vit(g.H, g.W)].map((s) => multiplyAdds(s, state.c).attention);
+    const costs = [crossformer(g), vit(g.H, g.W)].map((s) => multiplyAdds(s, state.c));
+    const [here, whole_] = costs.map((cost) => cost.attention);
+    const layer = costs[1].total / costs[0].total;
     this.facts.show("tokens", `${g.H}\u00a0×\u00a0${g.W} = ${whole(g.H * g.W)}`);
     const extra = g.Hp * g.Wp - g.H * g.W;
     const share = (100 * extra) / (g.Hp * g.Wp);
@@ -191,7 +193,11 @@ export class Explorer {
     const x = whole_ / here;
     say(
       this.ratio,
-      x >= 1.005 ? fill(t.fewer, { x: times(x) }) : x <= 0.995 ? fill(t.more, { x: times(1 / x) }) : t.same,
+      x >= 1.005
+        ? fill(t.fewer, { x: times(x), y: times(layer) })
+        : x <= 0.995
+          ? fill(t.more, { x: times(1 / x) })
+          : t.same,
     );
     say(this.note, this.app.note());
     this.plate.recode();

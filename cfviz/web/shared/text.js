@@ -1,8 +1,19 @@
 // Texts: their fields filled in, and their marks made harmless.
 
-/** Fill in the fields of a text such as "{row} of {n}". */
+const HAN = "[\\u3000-\\u303f\\u4e00-\\u9fff\\uff00-\\uffef]"; // as in cfviz/words.py
+const BESIDE = new RegExp(`(?<=${HAN}) (?={)|(?<=}) (?=${HAN})`, "g");
+const APART = new RegExp(`(?<=${HAN})\0(?=${HAN})`, "g");
+
+/**
+ * Fill in the fields of a text such as "{row} of {n}". The spaces around a field are for Latin letters;
+ * Chinese ones take them away.
+ */
 export function fill(text, fields) {
-  return String(text ?? "").replace(/\{(\w+)\}/g, (all, name) => (name in fields ? fields[name] : all));
+  return String(text ?? "")
+    .replace(BESIDE, "\0")
+    .replace(/\{(\w+)\}/g, (all, name) => (name in fields ? fields[name] : all))
+    .replace(APART, "")
+    .replaceAll("\0", " ");
 }
 
 const MARKS = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };

@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cfviz.data.samples import gallery
 from cfviz.models.weights.checkpoints import model_card
+from cfviz.run import inspect, load
 from cfviz.training.measure.calibration import (
     calibration,
     calibration_error,
     fitted_temperature,
     negative_log_likelihood,
     novelty,
+    unknown_confidence,
 )
 
 
@@ -64,3 +67,14 @@ def test_the_cards_of_the_bundled_weights_hold_it(name: str) -> None:
     right = round(sum(one["photos"] * one["right"] for one in found["bins"]))
     rest = card["val"]["photos"] - sum(one["photos"] for one in found["bins"])
     assert 0 <= card["val"]["top1"]["correct"] - right <= rest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["crossformer_nano", "crossformer_nano_rpb"])
+def test_how_sure_it_is_of_other_photos_is_what_the_card_says(name: str) -> None:
+    model = load(name)
+    seen = [inspect(photo.typed, model, watch=[]) for photo in gallery()]
+    found = unknown_confidence(np.stack([one.logits for one in seen if one.shown == ()]))
+    said = model_card(name)["calibration"]["others"]
+    assert found["pictures"] == said["pictures"] == 14
+    np.testing.assert_allclose([found["median"], found["most"]], [said["median"], said["most"]], atol=1e-3)
