@@ -31,6 +31,7 @@ ENLARGED = (
     "compare",
     "dense",
     "embedding",
+    "grouping",
 )  # figures whose photo can be enlarged: they share those words
 
 NO_BREAK = "\u00a0"

@@ -36,6 +36,14 @@ from cfviz.words import figure_words, translator
 from tests.conftest import quiet, soon
 from tests.e2e.test_every_page import wide
 
+DRAWN = """([x, y]) => {
+  const { board, app } = window.page.figures[0];
+  const { lattice, start } = board;
+  const { row, col } = app.state;
+  const [left, top] = [start + lattice.x(col), start + lattice.y(row)];
+  return [(x - left) / lattice.cell, (y - top) / lattice.cell];
+}"""
+
 ROOT = Path(__file__).resolve().parents[2]
 ARTICLE = {  # the two prints of the article
     "sda": [[[1, 2], [2, 4]], [[3, 4], [6, 8]], [[3, 6], [4, 8]], [[9, 12], [12, 16]]],
@@ -124,7 +132,8 @@ def test_any_link_leads_to_a_state_that_can_be_drawn(query: dict[str, str]) -> N
 def test_the_catalogue_has_exactly_the_words_that_figures_use() -> None:
     """The names after `t.` in the modules are in the catalogue, and none in the catalogue is unused."""
     have = set(figure_words("grouping"))
-    text = "\n".join(path.read_text("utf-8") for path in (WEB / "grouping").glob("*.js"))
+    modules = [*(WEB / "grouping").glob("*.js"), WEB / "zoom" / "zoom.js"]
+    text = "\n".join(path.read_text("utf-8") for path in modules)
     asked = set(re.findall(r"\bt\.(\w+)", text))
     templates = re.findall(r"\bt\[`(\w*)\$\{[^}]+\}(\w*)`\]", text)
     assert asked <= have, f"missing: {sorted(asked - have)}"
@@ -304,6 +313,41 @@ def test_pointing_changes_the_picture_without_a_message(app: Any, page: Callable
     group, slot = g.group_of(state["row"], state["col"])
     headline = window.locator(".gr .groups .headline").inner_text()
     assert headline == f"Token ({state['row']}, {state['col']}) is member {slot} of group {group}"
+
+
+@pytest.mark.browser
+def test_an_enlarged_map_points_at_the_token_it_draws(page: Callable[..., Any]) -> None:
+    window = page(map="50x76", g="7", i="2", q="0.0", form="whole")
+    over, seen = window.locator(".gr .groups canvas.over"), window.locator(".gr .groups .zoom button").nth(1)
+    box = over.bounding_box()
+
+    def check(times: str) -> None:
+        assert seen.inner_text() == times
+        for x, y in ((0.3, 0.35), (0.52, 0.48), (0.71, 0.66)):
+            window.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+            off = window.evaluate(DRAWN, [x * box["width"], y * box["height"]])
+            assert all(-0.1 <= share <= 1.1 for share in off), f"the token is drawn elsewhere: {off}"
+
+    check("1×")
+    for _ in range(2):
+        window.locator(".gr .groups .zoom button").nth(2).click()
+    soon(window, lambda: window.evaluate("window.page.figures[0].board.lattice.enlarged"), True)
+    check("2.3×")
+    left = window.evaluate("window.page.figures[0].board.zoom.left")
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    window.mouse.move(*middle)
+    window.mouse.down()
+    window.mouse.move(middle[0] - 60, middle[1], steps=3)
+    window.mouse.up()
+    assert window.evaluate("window.page.figures[0].board.zoom.left") > left
+    assert window.evaluate("!window.page.state.locked"), "a drag is no click"
+    check("2.3×")
+    window.locator(".gr .groups .map").focus()
+    for _ in range(80):
+        window.keyboard.press("ArrowLeft")
+    assert window.evaluate("window.page.figures[0].board.zoom.left") == 0
+    window.keyboard.press("0")
+    check("1×")
 
 
 def picture(window: Any) -> str:

@@ -120,8 +120,10 @@ def _sides(ctx: Context) -> None:
 
 
 def _costs(ctx: Context, size: Size) -> bool:
-    """Say what an input of this size takes; return whether there is room for it."""
+    """Say what an input of this size takes, unless it is the usual one; return whether there is room for it."""
     t, sides = ctx.t, as_pair(size)
+    if size == TRAINED_SIZE:
+        return True  # what costs are compared with
     try:
         net = models.model(ctx.settings)
     except (ValueError, FileNotFoundError):

@@ -17,7 +17,12 @@ export class Explorer {
       table: () => this.table(),
       code: () => this.code(),
     });
-    this.board = new Board(t.map_label, app.pointing);
+    // A lesson's map is small, and its counts need the room.
+    const change = () => {
+      app.stale.add(this);
+      app.requestDraw();
+    };
+    this.board = new Board(t.map_label, this.pointing(), app.data.lesson ? null : { t, change });
     this.note = el("p.note.under");
     this.headline = el("p.headline.num");
     this.address = el("pre.address.num", { "aria-hidden": "true" });
@@ -37,7 +42,8 @@ export class Explorer {
       return row;
     });
     this.ratio = el("p.ratio");
-    this.left = el("div.left", {}, this.board.box, this.note);
+    const under = el("div.enlarging", {}, this.board.zoom?.box ?? "", this.note);
+    this.left = el("div.left", {}, this.board.box, under);
     this.right = el(
       "div.right",
       {},
@@ -54,6 +60,16 @@ export class Explorer {
     this.plate.body.append(el("div.body", {}, this.left, this.right));
   }
 
+  /** As on the page's other maps; keys also bring the token into sight. */
+  pointing() {
+    const { app } = this;
+    const press = (key) => {
+      app.press(key);
+      if (Array.isArray(key) && this.board.zoom) this.board.reveal(app.state.row, app.state.col);
+    };
+    return { ...app.pointing, press };
+  }
+
   /** Lay out everything that does not follow the pointer. */
   layOut() {
     const { app } = this;
@@ -65,7 +81,8 @@ export class Explorer {
     const height = room(this.board.box, usual, ...(app.data.lesson ? [this.right] : [])) - EDGES;
     const lattice = new Lattice(g.H, g.W, g.Hp, g.Wp, width, height);
     this.board.fit(lattice, RULER);
-    this.drawBackground(this.board.base, lattice);
+    this.board.within(this.board.base, (pen, at) => this.drawBackground(pen, at));
+    lattice.rulers(this.board.base, app.theme.muted);
     this.tally();
     this.draw();
   }
@@ -91,7 +108,6 @@ export class Explorer {
     at.padding(pen, theme.padding);
     at.grid(pen, theme.paper);
     at.borders(pen, g.down, g.across, theme.muted, at.cell < 5 ? 0.8 : 1.4);
-    at.rulers(pen, theme.muted);
   }
 
   /** Draw the query's group. */
@@ -123,7 +139,7 @@ export class Explorer {
     const { board, app } = this;
     if (!board.lattice) return;
     board.wipe();
-    this.group(board.over, board.lattice);
+    board.within(board.over, (pen, at) => this.group(pen, at));
     const { grouping: g, state, t } = app;
     const d = digits(g, state.row, state.col);
     say(this.headline, fill(t.headline, { row: state.row, col: state.col, group: d.group, slot: d.slot }));
@@ -217,6 +233,7 @@ export class Explorer {
       draw: (pen) => {
         pen.text(20, 30, title, { size: 17, weight: 600, fill: theme.ink });
         this.drawBackground(pen, at);
+        at.rulers(pen, theme.muted);
         this.group(pen, at);
         pen.text(
           20,

@@ -20,6 +20,7 @@ export class Zoom {
   constructor(surfaces, t, change) {
     // How many times as large; the shares of the picture that are beyond the left and upper edge.
     Object.assign(this, { change, ...WHOLE });
+    this.margins = [0, 0]; // of a surface around the picture: left and above, right and below, in CSS pixels
     const button = (text, label, act) => {
       const made = el("button", { type: "button", title: label, "aria-label": label }, text);
       made.addEventListener("click", act);
@@ -72,6 +73,12 @@ export class Zoom {
     this.change();
   }
 
+  /** Go back to the whole picture, which is about to be drawn. */
+  whole() {
+    Object.assign(this, WHOLE);
+    this.count();
+  }
+
   /** Say on the button how many times as large the picture is. */
   count() {
     this.reset.textContent = `${Number(this.times.toFixed(1))}×`;
@@ -97,7 +104,9 @@ export class Zoom {
 
   at(e) {
     const box = e.currentTarget.getBoundingClientRect();
-    return [(e.clientX - box.left) / box.width, (e.clientY - box.top) / box.height];
+    const [before, after] = this.margins;
+    const share = (at, size) => (at - before) / (size - before - after);
+    return [share(e.clientX - box.left, box.width), share(e.clientY - box.top, box.height)];
   }
 
   wheel(e) {
