@@ -203,7 +203,7 @@ def test_how_sure_it_is_of_what_it_does_not_know_and_when_it_is_wrong() -> None:
     )
     assert unknown.startswith("If the photo shows one of its classes, it is right 90\u00a0%")
     assert unknown.endswith(f"If it shows something else, a high probability means nothing: {others}")
-    assert none == f"That number means nothing here: {others}"
+    assert none == f"Such a probability means nothing here: {others}"
     assert others not in right
     assert wrong == (
         f"{right} When it was wrong there, it said less than 50\u00a0% in 60\u00a0% of cases, "

@@ -290,6 +290,7 @@ def test_the_photo_strip_begins_with_what_the_model_can_know() -> None:
     options = app.selectbox(key="w.photo").options
     assert options[:2] == ["Berlin Cathedral", "Worms Cathedral"]
     assert "None of these 20: the nearest is" in said(app)
+    assert "Such a probability means nothing here: on 14 such gallery photos" in said(app)
     assert "top prediction" in said(run("predict", lang="en", photo="worms-cathedral"))
 
 

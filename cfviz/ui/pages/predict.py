@@ -20,7 +20,7 @@ from cfviz.ui.session import photos
 from cfviz.ui.session.plain import plain
 from cfviz.ui.session.state import Settings
 from cfviz.ui.widgets import chart
-from cfviz.ui.widgets.answer import answer_help, answer_line, show_bars, show_known
+from cfviz.ui.widgets.answer import answer_help, answer_line, answer_worth, show_bars, show_known
 from cfviz.ui.widgets.framing import show_crop, shown
 from cfviz.ui.widgets.photos import add_photos, photo_credit, photo_title
 from cfviz.ui.widgets.takeaway import take_away
@@ -73,8 +73,9 @@ def _show_answer(ctx: Context, trace: Trace) -> None:
     chart.show_hint(ctx.t(look, **{**fields, "best": plain(top[0][0])}))
     likeliest = [name for name, _ in top], [p for _, p in top]
     key = show_bars(ctx, *likeliest, "top", ctx.t("predict.top_alt", **fields))
-    told = trace.shown == ()  # by the sentence above
-    show_known(ctx, "" if told else answer_line(ctx, trace), names, help=answer_help(ctx, trace))
+    told = trace.shown == ()  # by the sentence above, but for what such an answer's probability is worth
+    line = answer_worth(ctx, trace) if told else answer_line(ctx, trace)
+    show_known(ctx, line, names, help=answer_help(ctx, trace))
     st.page_link(
         "pages/lab.py", label=ctx.t("predict.comes_from"), icon=":material/call_merge:", width="content",
         query_params=ctx.settings.query() | {"open": "parts"}, help=ctx.t("predict.comes_from_help"),

@@ -20,6 +20,12 @@ def answer_line(ctx: Context, trace: Trace) -> str:
     return about_answer(trace, names_for_markdown(ctx, trace), ctx.t)
 
 
+def answer_worth(ctx: Context, trace: Trace) -> str:
+    """What was measured of such an answer's probability, where the rest of `answer_line` stands elsewhere."""
+    index, _, p = trace.top(1)[0]
+    return answers.confidence(ctx.t, calibration_of(trace), p, answers.verdict(index, trace.shown))
+
+
 def names_for_markdown(ctx: Context, trace: Trace) -> list[str]:
     """Names of the model's classes, plain where a sentence on this answer may state them.
 

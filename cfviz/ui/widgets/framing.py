@@ -120,7 +120,7 @@ def _sides(ctx: Context) -> None:
 
 
 def _costs(ctx: Context, size: Size) -> bool:
-    """Say what an input of this size takes, unless it is the usual one; return whether there is room for it."""
+    """Say what an input takes, unless it is of the usual size; return whether there is room for it."""
     t, sides = ctx.t, as_pair(size)
     if size == TRAINED_SIZE:
         return True  # what costs are compared with
@@ -131,6 +131,8 @@ def _costs(ctx: Context, size: Size) -> bool:
     try:
         check_room(net, *sides, forward=SHARED)
     except ValueError:
+        if size == ctx.settings.size:
+            return False  # the page refuses it
         name = plain(models.title(ctx.settings.model))
         st.error(t("errors.size_room", model=name, size=size_text(size)), icon=":material/memory:")
         return False
