@@ -44,19 +44,19 @@ class Steps(Generic[T]):
         """Names of the results still missing."""
         return [name for name in self.names if name not in self.found]
 
-    def poll(self, seconds: float = 0.0) -> dict[str, T]:
-        """The finished results, after waiting at most `seconds` for all of them.
+    def poll(self, seconds: float = 0.0, least: int | None = None) -> dict[str, T]:
+        """The finished results, after waiting at most `seconds` for `least` of them, by default all.
 
         Raises:
             Exception: Whatever `make` raised.
         """
-        until = monotonic() + seconds
+        until, enough = monotonic() + seconds, len(self.names) if least is None else least
         with pen.down() if seconds else nullcontext(), _change:
             self.polled = monotonic()
             if self.left and self.error is None and self not in _open:
                 _open.append(self)
                 _begin()
-            _change.wait_for(lambda: not self.left or self.error, max(0.0, until - monotonic()))
+            _change.wait_for(lambda: len(self.found) >= enough or self.error, max(0.0, until - monotonic()))
             if self.error is not None:
                 error, self.error = self.error, None  # the next poll tries again
                 raise error

@@ -53,7 +53,7 @@ PATIENCE = 0.15  # seconds the page waits for methods before it shows the finish
 MORE = (
     0.5  # seconds it waits for all when the figure asks for the rest: it gets the last as soon as it is there
 )
-ASKED = "cfviz.position_bias.asked"  # for whose answers the figure waits
+ASKED = "cfviz.position_bias.asked"  # for whose answers the figure waits, and how many it shows
 AHEAD = 320  # largest size, in pixels, to compute in advance
 
 
@@ -191,9 +191,11 @@ def show_answers(ctx: Context, subject: BiasSubject) -> None:
     if quick(subject.model, subject.size) and queue.count_readers() == 1:  # otherwise it would hold up others
         _look_ahead(ctx, subject, window, stage, block)
     asked = (subject.source, window, stage, block)
-    again = st.session_state.get(ASKED) == asked
-    st.session_state[ASKED] = asked
-    there = steps.poll(MORE if again else PATIENCE)  # polled last, so computed first
+    before, shown = st.session_state.get(ASKED, (None, 0))
+    again = before == asked
+    # polled last, so computed first; a figure that shows no answer yet gets the first as soon as it is there
+    there = steps.poll(MORE if again else PATIENCE, 1 if again and not shown else None)
+    st.session_state[ASKED] = asked, len(there)
     found = {method: there[one] for method, one in by.items() if one in there}
     cards = [_card(ctx, method, by[method], found, head) for method in by]
     cut, source = groups[stage][block], keys.joined(subject.source, size_code(window.size))
