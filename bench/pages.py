@@ -14,7 +14,6 @@ title, a text and a choice), which is reported beside it: that time is due to St
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from urllib.request import urlopen
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
 
 from bench.hover import CHROMIUM
+from bench.ports import free_port
 from bench.timing import Row, at_most
 from cfviz.data.samples import gallery
 
@@ -97,9 +97,7 @@ def server(script: Path = ROOT / "app.py", ahead: bool = True) -> Iterator[str]:
         script: The app.
         ahead: Whether the server computes the gallery's results while it idles.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     options = ["--server.port", str(port), "--server.headless", "true", "--server.address", "127.0.0.1"]
     command = [sys.executable, "-m", "streamlit", "run", str(script), *options]
     env = {**os.environ, "CFVIZ_AHEAD": str(int(ahead))}

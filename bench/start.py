@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from time import perf_counter, sleep
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from bench.load.reader import Reader
+from bench.ports import free_port
 from bench.timing import Row, at_most, interleaved, ms, ratio
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,9 +37,7 @@ def rows(rounds: int) -> Iterator[Row]:
 
 def _home() -> None:
     """Start the app, let one reader open the home page, and end it."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     flags = ["--server.headless", "true", "--server.address", "127.0.0.1", "--server.port", str(port)]
     with tempfile.TemporaryDirectory() as folder:
         env = {**os.environ, "CFVIZ_CACHE": folder, "CFVIZ_AHEAD": "0", "HF_HUB_OFFLINE": "1"}

@@ -17,7 +17,7 @@ import urllib.request
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +29,7 @@ import pytest
 from hypothesis import settings
 
 from bench.browsers import FULL, SHELL, installed
+from bench.ports import free_port
 from tests.processes.warm import Process, Warm
 
 gc.disable()  # until the tests are collected: what they import stays
@@ -359,12 +360,6 @@ class App:
                 return answer.status == 200
         except (urllib.error.URLError, OSError):
             return False
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

@@ -16,7 +16,6 @@ import logging
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ import psutil
 from websockets.exceptions import WebSocketException
 
 from bench.load.reader import Reader, Rerun
+from bench.ports import free_port
 from bench.timing import Row, at_most, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,9 +86,7 @@ def served(threads: int | None = None, ahead: bool = False) -> Iterator[Served]:
         threads: Of the model; by default torch's own number.
         ahead: Whether the server computes the gallery's results while it idles.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="cfviz-load-") as folder:
         log = Path(folder) / "log.txt"
         env = {"MALLOC_ARENA_MAX": "2", **os.environ, "CFVIZ_CACHE": folder, "HF_HUB_OFFLINE": "1"}

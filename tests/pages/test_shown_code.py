@@ -47,6 +47,7 @@ NANO = "crossformer_nano"
 PIECES = {"home": 1, "predict": 1, "attention": 2, "embedding": 8, "position_bias": 6, "lab": 8, "compare": 5}
 
 
+@remembered
 def random_state(name: str, **config: Any) -> dict[str, torch.Tensor]:
     torch.manual_seed(3)
     made = timm.create_model(name, **config).state_dict()

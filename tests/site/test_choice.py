@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -137,10 +138,15 @@ def test_a_worker_that_fails_ends_its_runs_and_no_other(page: Any, serve: Any) -
 
 
 def test_runs_are_compared_in_every_output_that_a_figure_draws(page: Any) -> None:
-    """By as much as a figure can show, and a number that is none is a difference."""
+    """By as much as a figure can show, and a number that is none is a difference.
+
+    Each output differs in three of seven runs, no two in the same three: of any two, each differs once
+    without the other.
+    """
+    codes = list(combinations(range(7), 3))
     template = b64encode(own._template(load(BUNDLED))).decode()
     found = page.evaluate(
-        f"""async ([template, within]) => {{
+        f"""async ([template, within, codes]) => {{
           {script("site/own/same.js")}
           {script("shared/payload.js")}
           const bytes = Uint8Array.from(atob(template), (one) => one.charCodeAt(0));
@@ -166,14 +172,15 @@ def test_runs_are_compared_in_every_output_that_a_figure_draws(page: Any) -> Non
             return differences(there, here, within, known).map(([one]) => one);
           }};
           const small = moved(names, 1e-5);
-          const large = names.map((name) => moved([name], 0.02));
+          const sets = [0, 1, 2, 3, 4, 5, 6].map((run) => names.filter((_, i) => codes[i].includes(run)));
+          const large = sets.map((set) => moved(set, 0.02));
           const none = [moved(["logits"], NaN), moved(names, NaN)];
           const {{ logits: _, ...missing }} = here;
-          return [names, small, large, none, differences(missing, here, within, known).length];
+          return [names, sets, small, large, none, differences(missing, here, within, known).length];
         }}""",
-        [template, own.WITHIN],
+        [template, own.WITHIN, codes],
     )
-    names, small, large, none, missing = found
+    names, sets, small, large, none, missing = found
     assert len(names) == 1 + sum(load(BUNDLED).depths) + 2 * len(load(BUNDLED).depths)
     assert (small, missing) == ([], 1)
-    assert (large, none) == ([[name] for name in names], [["logits"], names])
+    assert (large, none) == (sets, [["logits"], names])
