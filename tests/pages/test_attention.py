@@ -18,9 +18,11 @@ from cfviz.models import room
 from cfviz.models.factory import create_model
 from cfviz.models.others.opening import OFFERED, open_other
 from cfviz.models.weights.errors import CheckpointError
+from cfviz.provenance import Provenance
 from cfviz.run import inspect
 from cfviz.ui import context
 from cfviz.ui.pages.attention import measures, offsets, others, others_own, similar, view
+from cfviz.ui.session.state import Settings
 from cfviz.words import percent, translator, two_digits
 from tests.conftest import at_rest
 from tests.pages.test_pages import run
@@ -394,6 +396,23 @@ def test_an_upload_that_does_not_fit_is_refused_and_not_kept(monkeypatch: pytest
     with pytest.raises(CheckpointError, match="has 7 classes, but 2 names were given"):
         others_own.keep(file, "vit_tiny_patch16_224", ("wren", "owl"))
     assert not mine
+
+
+def test_readers_of_equal_files_see_the_names_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one's report had the name of the first one's photo, and what was said of weights the file's."""
+    monkeypatch.setattr(others, "_model", lambda chosen, s: chosen.own)
+    monkeypatch.setattr(others, "layers_of", lambda model, *sides: [])
+    monkeypatch.setattr(
+        others, "_inspected",
+        lambda photo, own, s: SimpleNamespace(crop=None, arrays={}, says=(photo.name, own.provenance.source)),
+    )  # fmt: skip
+    for pair in (("a.png", "a.pth"), ("b.png", "a.pth"), ("b.png", "b.pth")):
+        photo, file = pair
+        own = SimpleNamespace(name="vit_tiny_patch16_224", provenance=Provenance(file, sha256="of both"))
+        monkeypatch.setattr(others_own, "own", lambda own=own: {"own-0": own})
+        ctx: Any = SimpleNamespace(settings=Settings(), photo=SimpleNamespace(name=photo, sha256="of both"))
+        seen: Any = others._traced(ctx, others._named("own-0"))
+        assert seen.says == pair
 
 
 def test_a_link_to_someone_elses_weights_says_so() -> None:

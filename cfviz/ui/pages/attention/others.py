@@ -120,7 +120,9 @@ def _named(name: str) -> Chosen:
     own = others_own.own().get(name)
     if own is None:
         return Chosen(name, OFFERED[name], str(weights_here(name) or ""))
-    return Chosen(name, others_own.title(own), f"{own.name} {own.provenance.classes}", own)
+    said = own.provenance  # a trace names the file and the classes, and is shared by readers
+    file = keys.joined(own.name, said.sha256, said.source, said.classes)
+    return Chosen(name, others_own.title(own), file, own)
 
 
 def _marked(ctx: Context, name: str) -> str:
@@ -162,8 +164,10 @@ def _opened(
 
 
 def _source(ctx: Context, chosen: Chosen) -> str:
-    s = ctx.settings
-    return keys.joined("timm", chosen.name, chosen.file, s.dtype, s.device, ctx.photo.sha256, keys.framing(s))
+    s, photo = ctx.settings, ctx.photo
+    return keys.joined(
+        "timm", chosen.name, chosen.file, s.dtype, s.device, photo.sha256, photo.name, keys.framing(s)
+    )
 
 
 # ---------------------------------------------------------------- the figure
