@@ -41,7 +41,6 @@ OWN_NAMES = re.compile(  # models whose attention can be read, and whose weights
 _COUNTERS = re.compile(
     r"(.+\.)?num_batches_tracked|.+\.(relative_position_index|relative_coords_table|attn_mask)"
 )
-_RESIZED = re.compile(r"(.+\.)?(pos_embed|relative_position_bias_table)")  # by timm, to the size of the input
 
 
 @dataclass(frozen=True, eq=False)

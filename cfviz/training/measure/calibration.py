@@ -93,23 +93,6 @@ def calibration(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     }
 
 
-def unknown_confidence(logits: np.ndarray) -> dict[str, Any]:
-    """Measure how sure a model is of pictures of none of its classes.
-
-    Args:
-        logits: (n, K) of such pictures.
-
-    Returns:
-        `pictures`, and the `median` and the largest (`most`) probability of the top class.
-    """
-    sure = softmax(logits).max(1)
-    return {
-        "pictures": len(sure),
-        "median": round(float(np.median(sure)), 6),
-        "most": round(float(sure.max()), 6),
-    }
-
-
 SCORES = {
     "maximum logit": lambda logits: logits.max(1),
     "energy": lambda logits: np.log(np.exp(logits.astype(np.float64)).sum(1)),

@@ -45,20 +45,15 @@ def weights_line(ctx: Context) -> str:
     return together(known.sentence(ctx.t, plain), known.terms(ctx.t))
 
 
-def warn_without_answer(ctx: Context, model: CrossFormer | None = None) -> bool:
-    """Say, in place of a model's answer, why it has none: no classifier, or random weights.
-
-    Args:
-        ctx: The page.
-        model: The model; by default the chosen one.
+def warn_without_answer(ctx: Context) -> bool:
+    """Say, in place of the model's answer, why it has none: no classifier, or random weights.
 
     Returns:
         Whether that is so.
     """
-    model = ctx.model if model is None else model
-    if warn_without_classes(ctx, model):
+    if warn_without_classes(ctx, ctx.model):
         return True
-    if recorded(model).predicts:
+    if recorded(ctx.model).predicts:
         return False
     st.info(ctx.t("answer.random"), icon=":material/casino:")
     return True

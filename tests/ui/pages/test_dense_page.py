@@ -214,7 +214,7 @@ def test_detections_are_given_in_cocos_format_in_pixels_of_the_photo(run: Make) 
     image = load_image("gallery:horses").image
     subject = DenseSubject(net, image, fit(image, "detect", net.sides), ["x"] * 20, "coco test")
     found = find(net, image)
-    told = json.loads(view.coco_json(subject, 0.0))
+    told = json.loads(view.coco_json(subject, 0.0, 0))
     assert [one["category_id"] - 1 for one in told] == found.labels.tolist()
     x1, y1, x2, y2 = found.boxes[0].tolist()
     assert told[0]["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=0.01)

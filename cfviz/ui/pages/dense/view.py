@@ -313,7 +313,7 @@ def show_footer(ctx: Context, subject: DenseSubject) -> None:
         )  # fmt: skip
 
 
-def coco_json(subject: DenseSubject, threshold: float, number: int = 0) -> bytes:
+def coco_json(subject: DenseSubject, threshold: float, number: int) -> bytes:
     """The boxes of a view from a score on, in COCO's result format and in pixels of the photo."""
     view = answer.seen(subject.source, subject).answer.views[number]
     assert view.boxes is not None  # the button is offered for detectors
