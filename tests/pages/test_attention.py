@@ -399,7 +399,7 @@ def test_an_upload_that_does_not_fit_is_refused_and_not_kept(monkeypatch: pytest
 
 
 def test_readers_of_equal_files_see_the_names_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second one's report had the name of the first one's photo, and what was said of weights the file's."""
+    """The second one's report named the first one's photo, and the sentence on weights its file."""
     monkeypatch.setattr(others, "_model", lambda chosen, s: chosen.own)
     monkeypatch.setattr(others, "layers_of", lambda model, *sides: [])
     monkeypatch.setattr(

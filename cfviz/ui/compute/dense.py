@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import streamlit as st
@@ -14,6 +13,7 @@ from cfviz.models.factory import create_model
 from cfviz.models.variants import SHIPPED
 from cfviz.models.weights.download import cache_dir
 from cfviz.ui.session import queue
+from cfviz.ui.session.plain import file_title
 
 _OWN = "cfviz.own_dense"
 TITLES = {
@@ -44,7 +44,7 @@ def names() -> list[str]:
 def title(name: str) -> str:
     """`semantic_fpn_crossformer_nano` -> "Semantic FPN nano"; for a reader's own model, the file's name."""
     if name in own():
-        return re.sub(r"[^\w .+-]", "", own()[name].provenance.source)[:80].strip() or name
+        return file_title(own()[name].provenance.source, name)
     return f"{TITLES[DENSE[name].kind]} {name.rpartition('_')[2]}"
 
 

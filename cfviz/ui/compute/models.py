@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from functools import lru_cache
 from typing import Any, Literal, cast
@@ -24,6 +23,7 @@ from cfviz.models.weights.download import cache_dir
 from cfviz.provenance import DATASETS, Provenance
 from cfviz.run import inspect, load, name_of, placed, shown_classes
 from cfviz.ui.session import budget, queue, state
+from cfviz.ui.session.plain import file_title
 from cfviz.words import Translator
 
 Source = Literal["own", "bundled", "official", "random"]
@@ -44,13 +44,9 @@ def own() -> dict[str, Any]:
 
 
 def title(name: str) -> str:
-    """`crossformer_pp_small` -> `CrossFormer++ small`; for a reader's own model, the file's name.
-
-    A file's name is reduced to letters, digits and a few harmless characters, because titles also appear in
-    figures.
-    """
+    """`crossformer_pp_small` -> `CrossFormer++ small`; for a reader's own model, the file's name."""
     if name in own():
-        return re.sub(r"[^\w .+-]", "", own()[name].provenance.source)[:80].strip() or name
+        return file_title(own()[name].provenance.source, name)
     return variants.title(name)
 
 

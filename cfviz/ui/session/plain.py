@@ -36,6 +36,16 @@ def plain_fields(fields: Mapping[str, object], limit: int = LIMIT) -> dict[str, 
     return {name: plain(value, limit) if isinstance(value, str) else value for name, value in fields.items()}
 
 
+def file_title(name: str, otherwise: str) -> str:
+    """A file's name reduced to letters, digits and a few harmless characters: titles also stand in figures.
+
+    Args:
+        name: The name of one of the reader's own files.
+        otherwise: The title if nothing remains.
+    """
+    return re.sub(r"[^\w .+-]", "", name)[:80].strip() or otherwise
+
+
 def explain(t: Translator, error: BaseException) -> str:
     """The sentence for an error, in the reader's language if the error has a code; errors may be nested."""
     if not isinstance(error, ImageError | CheckpointError):

@@ -12,6 +12,7 @@ from cfviz import web
 from cfviz.models.others.own import OwnWeights, load_own, own_names
 from cfviz.models.room import MOST_CLASSES
 from cfviz.ui.context import Context
+from cfviz.ui.session.plain import file_title
 from cfviz.ui.session.state import OWN
 from cfviz.ui.widgets import weights
 
@@ -28,7 +29,7 @@ def own() -> dict[str, OwnWeights]:
 
 def title(found: OwnWeights) -> str:
     """The name of the file, harmless in Markdown and in figures."""
-    return re.sub(r"[^\w .+-]", "", found.provenance.source)[:80].strip() or found.name
+    return file_title(found.provenance.source, found.name)
 
 
 def upload(ctx: Context) -> None:

@@ -100,7 +100,7 @@ def choose_subject(ctx: Context) -> DenseSubject:
         ctx.stop(error)
     number = _choose_scene(ctx) if on_scenes(net) else 0
     of = f"scene {number}" if number else ctx.photo.sha256
-    key = keys.joined(name, ctx.settings.device, of)
+    key = keys.joined(name, net.provenance.sha256, ctx.settings.device, of)  # an id has ten of its letters
     subject = subject_of(net, key, ctx.lang, scenes.composed(number) if number else ctx.photo.image)
     try:
         check_room(net.backbone, *subject.input, None, SHARED)
