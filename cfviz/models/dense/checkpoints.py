@@ -17,6 +17,7 @@ from cfviz.models.weights.checkpoints import (
     Found,
     as_float32,
     check_tensors,
+    miscounted,
     read_weights,
     recognised,
 )
@@ -38,7 +39,7 @@ _SIGNS = {  # a layer of each model's head that no other has, which also tells t
 }
 _SEGMENTS = "decode_head.conv_seg.weight"
 _COUNTER = "num_batches_tracked"
-REPLACED = ("left_out", "assumed_classes", "usual_groups")  # notes on a backbone alone
+REPLACED = ("left_out", "assumed_classes", "miscounted_classes", "usual_groups")  # notes on a backbone alone
 _ANCHORS = 9  # of RetinaNet at one cell
 _NAMES = {"coco": "COCO", "ade20k": "ADE20K", "imagenette20": "imagenette20", "scenes": "composed scenes"}
 
@@ -152,7 +153,8 @@ def _recognised(weights: Weights, facts: dict[str, Any], found: Found) -> DenseC
     variant, num_classes = _variant(weights, backbone, found)
     state = _state(weights, backbone, variant, num_classes, found)
     classes = class_list(facts.get("classes"))
-    classes = classes if classes and len(classes) == num_classes else None
+    miscount = miscounted(classes, num_classes)
+    classes = None if miscount else classes
     usual = DENSE[variant].dataset
     told = next(
         (name for name, n in CLASSES.items() if n == num_classes and name == facts.get("dataset")), None
@@ -165,6 +167,7 @@ def _recognised(weights: Weights, facts: dict[str, Any], found: Found) -> DenseC
     left = [n for n in weights.left_out if n.removeprefix(parent) not in weights.heads]
     left += [weights.prefix + key for key in weights.state if key in HEADLESS]
     notes += [Note.of("unused", names=printable(some(left)))] if left else []
+    notes += miscount
     if backbone.source != "official":
         notes += assumed
         if dataset and not told:

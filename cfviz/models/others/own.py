@@ -21,7 +21,13 @@ import torch
 
 from cfviz.framing import SMALLEST, Size, as_pair, as_size
 from cfviz.models.seeded import seeded
-from cfviz.models.weights.checkpoints import MOST_PIXELS, as_float32, check_tensors, read_weights
+from cfviz.models.weights.checkpoints import (
+    MOST_PIXELS,
+    as_float32,
+    check_tensors,
+    miscounted,
+    read_weights,
+)
 from cfviz.models.weights.errors import CheckpointError, printable, some
 from cfviz.models.weights.facts import class_list, training_of
 from cfviz.models.weights.state_dict import FIRST_KEY
@@ -152,10 +158,12 @@ def load_own(
     named = class_list(list(classes)) if classes else class_list(facts.get("classes"))
     if classes and (named is None or len(named) != num_classes):
         raise CheckpointError("class_names", source=found.name, given=len(classes), classes=num_classes)
+    miscount = miscounted(named, num_classes)
     training = training_of(facts, num_classes) or Training("file")
     code, others = "averaged" if weights.averaged else "one_of_several", printable(", ".join(weights.others))
     notes = [Note.of(code, name=printable(weights.name), others=others)] if others else []
     notes += [Note.of("unused", names=printable(some(left)))] if left else []
+    notes += miscount
     return OwnWeights(
         name,
         as_float32(state, found.name),
@@ -166,7 +174,7 @@ def load_own(
             sha256=found.sha256,
             trained=training.sentence(),
             training=training,
-            classes=named if named and len(named) == num_classes else None,
+            classes=None if miscount else named,
             notes=tuple(notes),
         ),
         {key: facts[key] for key in PIXELS if facts.get(key) is not None},

@@ -322,7 +322,8 @@ def recognised(weights: Weights, facts: dict[str, Any], found: Found) -> Checkpo
     if training and training.by == "run":
         dataset = fitting(dataset, structure.num_classes)
     unknown = structure.num_classes == 1000 and not classes and not dataset
-    assumed = (Note.of("assumed_classes"),) if unknown else ()
+    assumed: tuple[Note, ...] = (Note.of("assumed_classes"),) if unknown else ()
+    assumed += miscounted(classes, structure.num_classes)
     group_size, notes = _groups(structure, weights, facts, variant, name)
     lda, whole = _lda(weights, facts, variant)
     side = facts.get("img_size")
@@ -348,6 +349,18 @@ def recognised(weights: Weights, facts: dict[str, Any], found: Found) -> Checkpo
         notes=(*notes_of(facts), *_notes(weights), *whole, *assumed, *_normalised(facts), *notes),
         meta=MappingProxyType({key: value for key, value in facts.items() if key not in fields}),
     )
+
+
+def miscounted(classes: Sequence[str] | None, count: int) -> tuple[Note, ...]:
+    """Return the remark that a file's names of classes are left out, being not as many as its classes.
+
+    Args:
+        classes: The names that the file holds, if any.
+        count: Number of classes of its classifier; 0 without one, which needs no names.
+    """
+    if not classes or not count or len(classes) == count:
+        return ()
+    return (Note.of("miscounted_classes", given=f"{len(classes):,}", count=f"{count:,}"),)
 
 
 def _notes(weights: Weights) -> Iterator[Note]:

@@ -82,6 +82,15 @@ def test_the_names_of_the_classes_are_read_from_the_file(tmp_path: Path) -> None
     assert load_own(path, SWIN).provenance.classes == tuple("abcdefg")
 
 
+def test_a_list_of_another_length_than_the_classes_is_said(tmp_path: Path) -> None:
+    path = saved(tuned(), tmp_path / "few.safetensors", classes='["a", "b"]')
+    known = load_own(path, SWIN).provenance
+    assert known.classes is None
+    assert [dict(n.fields) for n in known.notes if n.code == "miscounted_classes"] == [
+        {"given": "2", "count": "7"}
+    ]
+
+
 def test_timms_trainers_average_is_preferred_and_said(tmp_path: Path) -> None:
     """What timm's train.py writes: an optimizer, the weights, their moving average; here of compiled DDP."""
     raw, ema = tuned().state_dict(), {k: v + 0.5 for k, v in tuned().state_dict().items()}

@@ -399,6 +399,14 @@ def test_what_does_not_name_every_class_names_none(state, file, beside):
     assert load_checkpoint(file({"model": state, **beside})).classes is None
 
 
+def test_a_list_of_too_few_or_too_many_classes_is_left_out_and_said(state, file):
+    for given in (2, 6):
+        found = load_checkpoint(file({"model": state, "classes": [f"class {n}" for n in range(given)]}))
+        (note,) = [note for note in found.notes if note.code == "miscounted_classes"]
+        assert (dict(note.fields), found.classes) == ({"given": str(given), "count": "5"}, None)
+        assert note.sentence().startswith(f"The file names {given} classes, but its classifier has 5;")
+
+
 @pytest.mark.parametrize(
     ("shape", "size"), [([3, 160, 160], 160), ((3, 96, 96), 96), ([3, 160, 96], None), ([3], None)]
 )
