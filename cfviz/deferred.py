@@ -78,7 +78,7 @@ class _Waiting(MetaPathFinder):
     ) -> ModuleSpec | None:
         if fullname != self.name:
             return None
-        finders = [finder for finder in sys.meta_path if finder is not self]
+        finders = sys.meta_path[sys.meta_path.index(self) + 1 :]  # of several that wait, each asks the next
         found = (finder.find_spec(fullname, path, target) for finder in finders)
         spec = next((spec for spec in found if spec is not None), None)
         loader: Any = spec and spec.loader
@@ -87,7 +87,7 @@ class _Waiting(MetaPathFinder):
         run = loader.exec_module
 
         def run_and_call(module: ModuleType) -> None:
-            del loader.exec_module  # the loader's own method is visible again
+            vars(loader).pop("exec_module", None)  # the loader's own method is visible again
             with uncollected():
                 run(module)
             if self in sys.meta_path:

@@ -13,31 +13,27 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from timm.data import resolve_data_config
 from torch import nn
 
 from cfviz import point_names
 from cfviz.data import answers
 from cfviz.data.brush import to_url
-from cfviz.data.images import Photo, Prepared, load_image, prepare
-from cfviz.data.labels import DATASETS, folder_label, labels, numbered, wordnet_id, wordnet_ids
+from cfviz.data.images import Photo, Prepared, load_image, normalisation, prepare
+from cfviz.data.labels import DATASETS, all_imagenets, folder_label, labels, numbered, wordnet_id, wordnet_ids
 from cfviz.data.samples import recognised
 from cfviz.framing import CENTRE, KEEP, STEP, Centre, Frame, Size, as_size, frame
 from cfviz.geometry import Lda
 from cfviz.hooks import capture
 from cfviz.models.crossformer import CrossFormer
-from cfviz.models.dense.model import DenseModel
 from cfviz.models.dense.variants import CLASSES
 from cfviz.models.factory import DTYPES, create_model
 from cfviz.models.inputs import check_eval, input_for
 from cfviz.models.interventions.apply import cooling_at_work
-from cfviz.models.others.families.layer import Layer
-from cfviz.models.others.reading import Reading, attention_weights, family_of, input_size, layers_of, read
 from cfviz.models.probes.position_bias import regrouped
 from cfviz.models.room import KEPT
 from cfviz.models.weights.checkpoints import model_card
@@ -45,6 +41,11 @@ from cfviz.models.weights.errors import CheckpointError
 from cfviz.provenance import Provenance
 from cfviz.trace import Trace
 from cfviz.words import Translator, named, together
+
+if TYPE_CHECKING:
+    from cfviz.models.dense.model import DenseModel
+    from cfviz.models.others.families.layer import Layer
+    from cfviz.models.others.reading import Reading
 
 LOAD = Path("/proc/loadavg")  # the fourth field begins with the number of threads that run or could run
 SCENES = "scenes"  # 20 classes of objects and the ground
@@ -191,6 +192,8 @@ def _inspect_other(
     mode: str, lda: Lda | None, centre: Centre,
 ) -> Trace:  # fmt: skip
     """Inspect a photo with one of timm's models, see `inspect`."""
+    from cfviz.models.others.reading import family_of, input_size, layers_of, read  # deferred: timm
+
     family = family_of(model)
     if lda is not None:
         raise ValueError(
@@ -244,8 +247,7 @@ def prepared_for(
 
 def _config(model: nn.Module) -> dict[str, Any]:
     own: Any = getattr(model, "pretrained_cfg", None) or {}  # none where a class of timm was called itself
-    config: dict[str, Any] = resolve_data_config({}, pretrained_cfg={"crop_pct": KEEP, **own})
-    return config
+    return normalisation(own)
 
 
 OTHER_POINTS = ("content", "bias", "probs")  # what can be watched in an attention layer of timm's
@@ -253,6 +255,8 @@ OTHER_POINTS = ("content", "bias", "probs")  # what can be watched in an attenti
 
 def _watched(layers: Sequence[Sequence[Layer]], watch: Sequence[str]) -> list[str]:
     """The points of timm's model that are watched, within the limit on what is kept."""
+    from cfviz.models.others.reading import attention_weights  # deferred: timm
+
     names = {
         point_names.attention(s, b, point): layer
         for s, stage in enumerate(layers)
@@ -543,7 +547,7 @@ def shown_classes(sha256: str, known: Provenance, count: int) -> tuple[int, ...]
     if (photo := recognised(sha256)) is None or not (ids := class_ids(known, count)):
         return None
     found = tuple(index for index, id in enumerate(ids) if id in photo.shows)
-    return found if found or set(ids) <= set(wordnet_ids("imagenet-1k")) else None
+    return found if found or all_imagenets(ids) else None
 
 
 def class_ids(known: Provenance, count: int) -> list[str | None]:

@@ -148,6 +148,46 @@ def test_what_waits_for_a_module_is_called_once_it_is_whole(
     assert called[-1] == "at once"
 
 
+def test_several_may_wait_for_one_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two asked each other for ever."""
+    name, called = "cfviz_test_awaited_twice", []
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / f"{name}.py").write_text("whole = True")
+    for which in ("first", "second", "third"):
+        after_import(name, lambda which=which: called.append(which))  # type: ignore[misc]
+    __import__(name)
+    assert sorted(called) == ["first", "second", "third"]
+    assert "exec_module" not in vars(sys.modules[name].__loader__)
+    monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.slow
+def test_the_home_page_and_a_prediction_need_neither_timm_nor_the_compiler() -> None:
+    """Together they take 1.4 s to import."""
+    late = "{'timm', 'torchvision', 'torch._dynamo'} & set(sys.modules)"
+    code = f"""
+import sys
+from streamlit.testing.v1 import AppTest
+page = AppTest.from_file({str(ROOT / "app.py")!r}, default_timeout=60).run()
+assert not page.exception and not page.error, page.exception
+import cfviz
+model = cfviz.create_model("crossformer_nano")
+first = cfviz.inspect("gallery:coffee", model, size=64)
+early = {late}
+import timm, torch
+from timm.layers._fx import is_notrace_module
+from cfviz.models.crossformer import model as ours
+assert all(map(is_notrace_module, (ours.Attention, ours.PatchMerging, ours.Mlp)))
+theirs = timm.create_model("crossformer_nano", pretrained=True).eval()
+cfg = ("mean", "std", "crop_pct", "interpolation", "input_size", "num_classes", "architecture", "file")
+assert all(theirs.pretrained_cfg[name] == model.pretrained_cfg[name] for name in cfg)
+again = cfviz.inspect("gallery:coffee", theirs, size=64)
+assert (first.logits == again.logits).all()
+print(early)
+"""
+    assert python(code) == "set()"
+
+
 @pytest.mark.parametrize("collecting", [True, False])
 def test_a_large_package_is_imported_without_looking_for_garbage_in_it(
     collecting: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

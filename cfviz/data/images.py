@@ -1,7 +1,7 @@
 """From a photo to the model's input, and back to the pixels that the model saw.
 
-The transforms are timm's own evaluation transforms; this module also tracks exactly which pixels of the photo
-they keep.
+The results equal those of timm's evaluation transforms bit for bit; timm itself is not imported, which would
+take a second. This module also tracks exactly which pixels of the photo are kept.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from timm.data import create_transform, resolve_data_config
 
 from cfviz.framing import CENTRE, KEEP, STEP, Box, Centre, Frame, Size, frame
-from cfviz.options import MODES
+from cfviz.options import MEAN, MODES, STD
 
 from .brush import covered, paint
 from .decode import NOTES, Photo, load_image
@@ -78,6 +77,19 @@ class Prepared:
         return self.box[0] + x / self.scale[0], self.box[1] + y / self.scale[1]
 
 
+def normalisation(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how photos are fitted and normalised for a model, from timm's record of it.
+
+    Args:
+        config: `model.pretrained_cfg`, or a part of it; what is missing is as for CrossFormer.
+
+    Returns:
+        `crop_pct`, `interpolation`, `mean` and `std`.
+    """
+    usual = {"crop_pct": KEEP, "interpolation": "bicubic", "mean": MEAN, "std": STD}
+    return {name: config.get(name) or value for name, value in usual.items()}
+
+
 def prepare(
     photo: Photo,
     size: Size = 224,
@@ -86,7 +98,7 @@ def prepare(
     centre: Centre = CENTRE,
     step: int = STEP,
 ) -> Prepared:
-    """Prepare a photo for the model with timm's evaluation transform.
+    """Prepare a photo for the model as timm's evaluation transform would, to the last bit.
 
     Args:
         photo: From `load_image`; its strokes, if any, are applied to the pixels of the input.
@@ -95,8 +107,8 @@ def prepare(
             the published accuracies; "resize" uses the whole photo, stretched if its shape differs
             (`framing.shape_of_photo` finds a shape that hardly does); "pad" uses the whole photo
             unstretched and fills the rest with the mean colour.
-        data_config: `timm.data.resolve_model_data_config(model)`; None uses timm's defaults: 224 / 256,
-            bicubic, ImageNet's mean and standard deviation.
+        data_config: As for `normalisation`; None is as for CrossFormer: 224 / 256, bicubic, ImageNet's mean
+            and standard deviation.
         centre: Where "crop" crops: the centre as a share of the photo's width from the left and of its height
             from the top, moved as far as the photo reaches.
         step: What both sides must be multiples of: 32 for a CrossFormer.
@@ -105,28 +117,21 @@ def prepare(
         ValueError: If a side is not a multiple of `step` or is out of range, the mode is unknown, or the
             centre is not two shares.
     """
-    config = resolve_data_config(args=dict(data_config or {}), pretrained_cfg={"crop_pct": KEEP})
+    config = normalisation(data_config or {})
     shown = frame(photo.size, size, mode, centre, config["crop_pct"], step)
     width, height = shown.size
-    timm_mode, crop_pct = MODES[mode]
-    steps = create_transform(
-        input_size=(3, height, width),
-        interpolation=config["interpolation"],
-        mean=config["mean"],
-        std=config["std"],
-        crop_pct=crop_pct or config["crop_pct"],
-        crop_mode=timm_mode,
-    ).transforms
-    resize, cut, to_tensor, normalise = steps
-    resized = resize(photo.image)
-    assert resized.size == shown.resized  # what is drawn on the photo is what the model sees
-    (left, top), cropped = shown.corner, mode == "crop"
-    crop = resized.crop((left, top, left + width, top + height)) if cropped else cut(resized)
+    method = Image.Resampling[str(config["interpolation"]).upper()]
+    resized = photo.image if photo.size == shown.resized else photo.image.resize(shown.resized, method)
+    (left, top), colour = shown.corner, tuple(round(255 * one) for one in config["mean"])
+    crop = Image.new("RGB", (width, height), colour)  # seen where no part of the photo lies
+    crop.paste(resized, (-left, -top))
     if photo.strokes:
-        colour = [round(255 * one) for one in config["mean"]]
-        crop = Image.fromarray(paint(np.asarray(crop), photo.strokes, colour))
-    tensor = normalise(to_tensor(crop))
-    return Prepared(tensor, crop, shown, mode, tuple(config["mean"]), tuple(config["std"]))
+        crop = Image.fromarray(paint(np.asarray(crop), photo.strokes, list(colour)))
+    pixels = torch.from_numpy(np.array(crop)).permute(2, 0, 1).contiguous().float().div(255)
+    mean, std = (torch.tensor(config[name]).view(3, 1, 1) for name in ("mean", "std"))
+    return Prepared(
+        pixels.sub_(mean).div_(std), crop, shown, mode, tuple(config["mean"]), tuple(config["std"])
+    )
 
 
 def original(photo: Photo, prepared: Prepared, longest: int = LONGEST) -> Image.Image:

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from timm.data import ImageNetInfo
-
 from cfviz.bundled import ASSETS
 from cfviz.provenance import DATASETS
 
@@ -143,8 +141,15 @@ def wordnet_ids(dataset: str) -> list[str]:
     return list(_imagenet().label_names())
 
 
+def all_imagenets(ids: Sequence[str | None]) -> bool:
+    """Whether these are WordNet ids of classes of ImageNet-1K, without exception."""
+    return set(ids) <= set(_TWENTY) or set(ids) <= set(wordnet_ids("imagenet-1k"))
+
+
 @lru_cache(maxsize=1)
-def _imagenet() -> ImageNetInfo:
+def _imagenet() -> Any:
+    from timm.data import ImageNetInfo  # deferred: timm takes a second to import
+
     return ImageNetInfo("imagenet-1k")
 
 

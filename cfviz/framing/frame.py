@@ -1,7 +1,7 @@
 """How a photo is fitted to the input: what of it the model sees, computed from sizes alone.
 
 The sizes after resizing follow timm's evaluation transforms, rounding included; `cfviz.data.images.prepare`
-applies those transforms and checks that they agree.
+makes the pixels.
 """
 
 from __future__ import annotations

@@ -251,8 +251,8 @@ def padding(scene: Scene, state: State, after: State) -> Question:
     g, (s, _) = partition_of(scene, both), block_of(scene.groupings(size), both["stage"], both["kind"])
     now = partition_of(scene, state)
     fields = {
-        "now": state["size"], "now_H": now.H, "now_W": now.W, "stage": s + 1, "size": size, "H": g.H,
-        "W": g.W, "G": g.G, "I": g.I, "step": g.step, "Hp": g.Hp, "Wp": g.Wp,
+        "now": state.get("size", scene.size), "now_H": now.H, "now_W": now.W, "stage": s + 1, "size": size,
+        "H": g.H, "W": g.W, "G": g.G, "I": g.I, "step": g.step, "Hp": g.Hp, "Wp": g.Wp,
         "extra": thousands(g.Hp * g.Wp - g.H * g.W), "whole": g.H // g.step, "rest": g.H % g.step,
     }  # fmt: skip
     return Question("one", frozenset(["yes" if g.padded else "no"]), fields, YES_NO)

@@ -5,14 +5,10 @@ from __future__ import annotations
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import TYPE_CHECKING, Any, overload
 
-import timm
 import torch
 
-import cfviz.models.registry  # noqa: F401  (registers the variants with timm)
-from cfviz.models.dense.factory import opened_dense
-from cfviz.models.dense.model import DenseModel
 from cfviz.models.dense.variants import DENSE, DenseName
 from cfviz.models.weights.checkpoints import Checkpoint, load_checkpoint
 from cfviz.models.weights.download import Progress
@@ -20,10 +16,13 @@ from cfviz.models.weights.errors import CheckpointError
 from cfviz.models.weights.timm_families import is_name
 from cfviz.options import NUMBER_FORMATS
 
-from .crossformer import CrossFormer
-from .opening import opened_as
-from .pretrained import take
-from .variants import SHIPPED, VARIANTS
+from .crossformer import CrossFormer, with_new_head
+from .forms import chosen_by_hand
+from .opening import check_fit, opened_as
+from .variants import SHIPPED, VARIANTS, classes_of, data_config
+
+if TYPE_CHECKING:
+    from cfviz.models.dense.model import DenseModel
 
 IN_PYTHON = (
     'give weights="official" (the authors\', downloaded once), a file or "hf-hub:owner/name", '
@@ -67,6 +66,8 @@ def create_model(
         FileNotFoundError: If shipped weights are missing from this installation.
     """
     if name in DENSE:
+        from cfviz.models.dense.factory import opened_dense  # deferred: torchvision takes a second
+
         return opened_dense(source_of(name, weights), name, **kwargs)
     if name not in VARIANTS:
         if is_name(name):
@@ -128,7 +129,12 @@ def opened(source: Any, name: str | None, progress: Progress | None = None, **kw
 
 
 def _make(name: str, config: dict[str, Any]) -> CrossFormer:
-    return cast(CrossFormer, timm.create_model(name, **config))
+    """Make a variant with random weights as timm would, which takes a second to import."""
+    given = {key: value for key, value in config.items() if value is not None}
+    model: Any = CrossFormer(**{"num_classes": classes_of(name), **VARIANTS[name], **given})
+    model.pretrained_cfg = model.default_cfg = {"architecture": name, **data_config(name)}
+    made: CrossFormer = model
+    return made
 
 
 def build(checkpoint: Checkpoint, **kwargs: Any) -> CrossFormer:
@@ -136,3 +142,26 @@ def build(checkpoint: Checkpoint, **kwargs: Any) -> CrossFormer:
     model = _make(checkpoint.variant, {**checkpoint.config, **kwargs})
     take(model, checkpoint)
     return model.eval()
+
+
+def take(model: CrossFormer, checkpoint: Checkpoint) -> None:
+    """Load a checkpoint's weights into a model that was built for them.
+
+    Raises:
+        CheckpointError: "does_not_fit", with the first parameter that does not fit.
+    """
+    check_fit(model, checkpoint.state_dict, checkpoint.source)
+    model.load_state_dict(checkpoint.state_dict, strict=True)
+    note_origin(model, checkpoint)
+
+
+def note_origin(model: CrossFormer, checkpoint: Checkpoint) -> None:
+    """Record in a model where its weights come from, and the groups that they were trained in."""
+    model.trained_group = checkpoint.trained_group or checkpoint.group_size or model.trained_group
+    model.trained_on_maps = checkpoint.lda == "whole" and checkpoint.trained_group is None
+    told = checkpoint.provenance
+    if model.lda != checkpoint.lda:
+        told = chosen_by_hand(told)
+    model.provenance = told
+    if model.num_classes != checkpoint.num_classes:
+        model.provenance = with_new_head(model.provenance, model.num_classes)

@@ -12,9 +12,8 @@ from cfviz.models.weights.errors import CheckpointError
 from cfviz.models.weights.state_dict import strip
 from cfviz.options import TRAINED_SIZE
 
-from .crossformer import CrossFormer, with_new_head
-from .forms import chosen_by_hand
-from .opening import check_fit
+from .crossformer import CrossFormer
+from .factory import note_origin, take
 from .variants import OURS, VARIANTS, WEIGHTS
 
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm and the Hugging Face Hub call weights
@@ -23,28 +22,6 @@ FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm and the H
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: Any) -> dict[str, Any]:
     """Convert any CrossFormer checkpoint to the parameter names of `model`; used by timm."""
     return strip(state_dict)
-
-
-def take(model: CrossFormer, checkpoint: Checkpoint) -> None:
-    """Load a checkpoint's weights into a model that was built for them.
-
-    Raises:
-        CheckpointError: "does_not_fit", with the first parameter that does not fit.
-    """
-    check_fit(model, checkpoint.state_dict, checkpoint.source)
-    model.load_state_dict(checkpoint.state_dict, strict=True)
-    _note_origin(model, checkpoint)
-
-
-def _note_origin(model: CrossFormer, checkpoint: Checkpoint) -> None:
-    model.trained_group = checkpoint.trained_group or checkpoint.group_size or model.trained_group
-    model.trained_on_maps = checkpoint.lda == "whole" and checkpoint.trained_group is None
-    told = checkpoint.provenance
-    if model.lda != checkpoint.lda:
-        told = chosen_by_hand(told)
-    model.provenance = told
-    if model.num_classes != checkpoint.num_classes:
-        model.provenance = with_new_head(model.provenance, model.num_classes)
 
 
 def create(name: str, pretrained: bool, **kwargs: Any) -> CrossFormer:
@@ -71,7 +48,7 @@ def create(name: str, pretrained: bool, **kwargs: Any) -> CrossFormer:
         for cfg in (model.pretrained_cfg, model.default_cfg):
             cfg.pop("state_dict", None)  # timm would keep a second copy of the weights
         if isinstance(model, CrossFormer):
-            _note_origin(model, checkpoint)
+            note_origin(model, checkpoint)
     return cast(CrossFormer, model)
 
 

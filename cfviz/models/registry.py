@@ -10,40 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import _factory, generate_default_cfgs, register_model
+from timm.models import _factory, generate_default_cfgs, register_model, register_notrace_module
 
 import cfviz.models.dense.registry  # noqa: F401  (registers the detectors and segmenters)
+from cfviz.deferred import after_import
 
-from .variants import OURS, VARIANTS, WEIGHTS, classes_of
+from .variants import VARIANTS, data_config
 
-
-def _cfg(**overrides: Any) -> dict[str, Any]:
-    return {
-        "input_size": (3, 224, 224),
-        "pool_size": (7, 7),
-        "crop_pct": 0.875,
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": tuple(f"patch_embed.projs.{i}" for i in range(4)),
-        "classifier": "head",
-        "paper_ids": ("arXiv:2108.00154", "arXiv:2303.06908"),
-        "paper_name": "CrossFormer: A Versatile Vision Transformer Hinging on Cross-scale Attention",
-        "origin_url": "https://github.com/cheerss/CrossFormer",
-        **overrides,
-    }
-
-
-default_cfgs = generate_default_cfgs(
-    {
-        name: _cfg(
-            num_classes=classes_of(name),
-            **({"file": str(WEIGHTS / f"{name}.safetensors")} if name in OURS else {}),
-        )
-        for name in VARIANTS
-    },
-)
+default_cfgs = generate_default_cfgs({name: data_config(name) for name in VARIANTS})
 
 
 def _made(name: str, pretrained: bool, **kwargs: Any) -> Any:
@@ -70,6 +44,17 @@ def _load(model: Any, checkpoint_path: str, *args: Any, **kwargs: Any) -> Any:
         return _load_as_timm(model, checkpoint_path, *args, **kwargs)
     return None
 
+
+def _record_as_one_step() -> None:
+    """Let timm's feature extraction record our modules that branch on sizes as one step."""
+    from .crossformer import model
+    from .crossformer.linear import Mlp
+
+    for one in (Mlp, model.Attention, model.PatchMerging):
+        register_notrace_module(one)
+
+
+after_import("cfviz.models.crossformer.model", _record_as_one_step)
 
 # timm reads the file before it asks the model, so this is the only place to hook in
 _factory.load_checkpoint = _load

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cfviz.bundled import ASSETS
+from cfviz.options import MEAN, STD
 
 from .dense.variants import DATASETS, DENSE, Task, list_dense
 
@@ -105,6 +106,25 @@ def list_models(task: Literal["classify"] | Task = "classify") -> list[str]:
 def classes_of(name: str) -> int:
     """Return the number of classes that a variant's weights were trained on."""
     return 20 if name in OURS else 1000
+
+
+def data_config(name: str) -> dict[str, Any]:
+    """Return what timm records of a variant's weights: their input, its normalisation and their file."""
+    return {
+        "num_classes": classes_of(name),
+        "input_size": (3, 224, 224),
+        "pool_size": (7, 7),
+        "crop_pct": 0.875,
+        "interpolation": "bicubic",
+        "mean": MEAN,
+        "std": STD,
+        "first_conv": tuple(f"patch_embed.projs.{i}" for i in range(4)),
+        "classifier": "head",
+        "paper_ids": ("arXiv:2108.00154", "arXiv:2303.06908"),
+        "paper_name": "CrossFormer: A Versatile Vision Transformer Hinging on Cross-scale Attention",
+        "origin_url": "https://github.com/cheerss/CrossFormer",
+        **({"file": str(WEIGHTS / f"{name}.safetensors")} if name in OURS else {}),
+    }
 
 
 def parameters(name: str) -> int:

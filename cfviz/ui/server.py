@@ -1,15 +1,19 @@
 """The app's server, from its start to its end; `app.py` gives these two to Streamlit.
 
-Everything that a first page would wait for comes before the first request is answered: all code is imported
-(PyTorch takes seconds), the bundled model is open, and every check on requests and messages is in place.
+What the home page would wait for comes before the first request is answered: its code is imported (PyTorch
+takes a second), the bundled model is open, and every check on requests and messages is in place. The other
+pages' code follows as soon as nobody waits (timm takes another); who opens one sooner waits for its import.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from importlib import import_module
 
 from starlette.middleware import Middleware
@@ -43,20 +47,35 @@ async def running(_app: object) -> AsyncIterator[None]:
     """Make ready what the first page needs, and look after the server until it ends."""
     door.guard()
     with uncollected():
-        for page in PAGES:  # deferred: Streamlit's caches ask for its runtime, which is up by now
-            import_module(f"{__package__}.pages.{page}")
+        _take(PAGES[0])  # deferred: Streamlit's caches ask for its runtime, which is up by now
         cache.tune_interpreter()
     with suppress(ValueError, OSError):  # without its file, the pages say which one is missing
         models.opened(Settings.model, "bundled", pick_device(), Settings.dtype)
     tidying = asyncio.create_task(door.tidy())
-    if ahead.wanted():
-        run = import_module(f"{__package__}.ahead").run  # deferred with the pages
-        threading.Thread(target=run, name="cfviz ahead", daemon=True).start()
+    threading.Thread(target=_follow, name="cfviz ahead", daemon=True).start()
     asyncio.get_running_loop().call_soon(_open_browser)
     try:
         yield
     finally:
         tidying.cancel()
+
+
+def _take(page: str) -> None:
+    import_module(f"{__package__}.pages.{page}")
+
+
+def _follow() -> None:
+    """Import the other pages' code while nobody waits, then compute ahead."""
+
+    def take(page: str) -> None:
+        with uncollected():
+            _take(page)
+
+    time.sleep(ahead.CALM)  # the first reader mostly comes at once
+    ahead.run(partial(take, page) for page in PAGES[1:])
+    gc.freeze()  # as `tune_interpreter` does with what came before
+    if ahead.wanted():
+        import_module(f"{__package__}.ahead").run()
 
 
 def _open_browser() -> None:

@@ -16,8 +16,8 @@ PHOTOS = [(640, 192), (192, 640), (457, 301), (1000, 97), (224, 224), (225, 223)
 @pytest.mark.parametrize("size", [224, (192, 640), (800, 1216), (64, 32)])
 def test_photos_get_the_size_that_timm_gives_them(mode, size):
     height, width = (size, size) if isinstance(size, int) else size
-    timm_mode, keep = MODES[mode]
-    resize, *_ = create_transform((3, height, width), crop_pct=keep or 0.875, crop_mode=timm_mode).transforms
+    timm_mode, keep = {"crop": ("center", 0.875), "resize": ("squash", 1.0), "pad": ("border", 1.0)}[mode]
+    resize, *_ = create_transform((3, height, width), crop_pct=keep, crop_mode=timm_mode).transforms
     for photo in PHOTOS:
         assert resize(Image.new("L", photo)).size == frame(photo, size, mode).resized
 

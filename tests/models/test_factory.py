@@ -20,6 +20,8 @@ from cfviz import bundled, run
 from cfviz.cli import main
 from cfviz.data.samples import gallery, sample
 from cfviz.models.crossformer import origin, settled
+from cfviz.models.crossformer.drop_path import DropPath
+from cfviz.models.crossformer.initial import truncated_normal_
 from cfviz.models.variants import OURS
 from cfviz.models.weights import download
 from cfviz.models.weights.errors import CheckpointError
@@ -413,3 +415,27 @@ def test_a_repository_that_timm_names_goes_through_our_door(
 def test_the_word_of_the_command_line_for_random_weights_is_explained_in_python() -> None:
     with pytest.raises(ValueError, match=r'weights is "none".*in Python.*weights=None'):
         cfviz.create_model("crossformer_nano", "none")
+
+
+@pytest.mark.parametrize("std", [0.02, 1.5])
+def test_random_weights_are_timms_bit_for_bit(std: float) -> None:
+    from timm.layers import trunc_normal_
+
+    drawn = []
+    for draw in (truncated_normal_, trunc_normal_):
+        torch.manual_seed(5)
+        drawn.append(draw(torch.empty(40, 50), std=std))
+    assert torch.equal(*drawn)
+    assert drawn[0].abs().max() <= 2
+
+
+def test_stochastic_depth_is_timms_bit_for_bit() -> None:
+    from timm.layers import DropPath as Timms
+
+    x, kept = torch.randn(64, 3, 2), []
+    for made in (DropPath(0.3), Timms(0.3)):
+        torch.manual_seed(5)
+        kept.append(made(x))
+        assert made.eval()(x) is x
+    assert torch.equal(*kept)
+    assert 0 < (kept[0] == 0).all(-1).all(-1).sum() < 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ def test_the_first_page_finds_the_model_open_and_a_browser_is_opened_if_wanted(
     monkeypatch.setattr(config, "get_option", lambda name: options.get(name, real(name)))
     monkeypatch.setattr(server.models, "opened", lambda *given: models.append(given))
     monkeypatch.setattr(server.cache, "tune_interpreter", lambda: None)
+    monkeypatch.setattr(server, "_follow", lambda: None)
     tasks = 0
 
     async def start() -> None:
@@ -54,7 +56,25 @@ def test_the_first_page_finds_the_model_open_and_a_browser_is_opened_if_wanted(
     assert seen == opened
 
 
-def test_all_pages_are_imported_before_the_first_is_opened() -> None:
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_other_pages_are_imported_while_nobody_waits(
+    wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is computed ahead, and also if nothing is to be."""
+    done: list[str] = []
+    fake = SimpleNamespace(run=lambda: done.append("ahead"))
+    monkeypatch.setattr(server, "time", SimpleNamespace(sleep=lambda seconds: done.append("waited")))
+    monkeypatch.setattr(server, "import_module", lambda name: done.append(name.rpartition(".ui.")[2]) or fake)
+    monkeypatch.setattr(server, "gc", SimpleNamespace(freeze=lambda: None))
+    monkeypatch.setattr(server.ahead, "wanted", lambda: wanted)
+    monkeypatch.setattr(server.ahead, "run", lambda works: [work() for work in works])
+    server._follow()
+    assert done[:2] == ["waited", "pages.predict"]
+    assert done[1:26] == [f"pages.{name}" for name in server.PAGES[1:]]
+    assert done[26:] == (["ahead", "ahead"] if wanted else []), "its module, then its work"
+
+
+def test_all_pages_are_imported_early() -> None:
     asked: set[str] = set()
     for path in (ROOT / "app.py", *(ROOT / "pages").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

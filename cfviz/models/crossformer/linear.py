@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from timm.models import register_notrace_module
 from torch import nn
 
 from .shortcuts import bare, recorded
@@ -81,7 +80,6 @@ def _exact(gelu: nn.Module) -> bool:
     return type(gelu) is nn.GELU and gelu.approximate == "none" and bare(gelu)
 
 
-@register_notrace_module
 class Mlp(nn.Module):
     """Two linear layers with a GELU in between.
 

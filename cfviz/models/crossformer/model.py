@@ -22,9 +22,6 @@ import torch
 import torch.fx
 import torch.nn.functional as F
 from einops import rearrange
-from timm.layers import DropPath, resize_rel_pos_bias_table_simple, trunc_normal_
-from timm.models import checkpoint_seq, register_notrace_module
-from timm.models._features import feature_take_indices
 from torch import nn
 
 from cfviz.geometry import (
@@ -47,6 +44,8 @@ from cfviz.provenance import Provenance
 
 from .attend import attend, attend_by_head, spread, suits_heads, windows
 from .bias_cache import BiasCache
+from .drop_path import DropPath
+from .initial import truncated_normal_
 from .linear import Mlp, linear, product
 from .origin import WithProvenance, with_new_head
 from .shortcuts import bare, constant, recorded, transformed
@@ -112,7 +111,7 @@ class RelativePosBias(PosBias):
 
     def __init__(self, G: int, num_heads: int) -> None:
         super().__init__()
-        self.table = nn.Parameter(trunc_normal_(torch.zeros((2 * G - 1) ** 2, num_heads), std=0.02))
+        self.table = nn.Parameter(truncated_normal_(torch.zeros((2 * G - 1) ** 2, num_heads), std=0.02))
 
     def forward(self, offset: torch.Tensor, sides: tuple[int, int] | None = None) -> torch.Tensor:
         """Args: offset: all n offsets of a group, (n, 2); sides: (Gh, Gw), if not equal. Returns: (n, nH)."""
@@ -132,6 +131,10 @@ def stretched(table: torch.Tensor, Gh: int, Gw: int | None = None) -> torch.Tens
     If Gw is left out, groups are Gh x Gh.
     """
     Gw = Gh if Gw is None else Gw
+    if Gh == Gw and (2 * Gh - 1) ** 2 == len(table):
+        return table.float().to(table.dtype)
+    from timm.layers import resize_rel_pos_bias_table_simple  # deferred: timm takes a second to import
+
     shape = ((2 * Gh - 1) * (2 * Gw - 1), table.shape[1])
     return resize_rel_pos_bias_table_simple(table.float(), (Gh, Gw), shape).to(table.dtype)
 
@@ -185,7 +188,6 @@ def _which(groups: Grouping, device: torch.device) -> torch.Tensor | None:
     return _padding(groups, device)[1] if groups.padded else None
 
 
-@register_notrace_module
 class Attention(nn.Module):
     """Multi-head self-attention inside groups, with a position bias."""
 
@@ -408,7 +410,6 @@ class PatchEmbed(nn.Module):
         return self.out(self.norm(self.concat(_kernels(x, self.projs, self.kernels))))
 
 
-@register_notrace_module
 class PatchMerging(nn.Module):
     """A later cross-scale embedding layer: two kernels with stride 2 on the previous stage's tokens."""
 
@@ -442,6 +443,8 @@ class Stage(nn.Module):
     def forward_blocks(self, x: torch.Tensor) -> torch.Tensor:
         """Args: x: (B, H, W, C). Returns: (B, H, W, C), the output of the last block."""
         if self.grad_checkpointing and torch.is_grad_enabled():
+            from timm.models import checkpoint_seq  # deferred: timm takes a second to import
+
             return checkpoint_seq(self.blocks, x)
         return self.blocks(x)
 
@@ -675,7 +678,7 @@ class CrossFormer(WithProvenance):
         """
         if output_fmt not in ("NCHW", "NHWC"):
             raise ValueError(f"output_fmt is {output_fmt!r}; expected 'NCHW' or 'NHWC'")
-        take, last = feature_take_indices(len(self.layers), indices)
+        take, last = _taken(len(self.layers), indices)
         stages = self.stages[: last + 1] if stop_early or intermediates_only else self.stages
         maps = []
         x = self.patch_embed(_checked(x))
@@ -692,7 +695,7 @@ class CrossFormer(WithProvenance):
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Drop the layers that the requested stages do not need; returns the indices of these stages."""
-        take, last = feature_take_indices(len(self.layers), indices)
+        take, last = _taken(len(self.layers), indices)
         told = self.provenance
         del self.layers[last + 1 :]
         self.stages[-1].downsample = None
@@ -748,6 +751,13 @@ class CrossFormer(WithProvenance):
         return dict(stem=r"^patch_embed", blocks=r"^layers\.(\d+)" if coarse else fine)
 
 
+def _taken(layers: int, indices: int | list[int] | None) -> tuple[list[int], int]:
+    """The stages that timm's `indices` ask for, and the last of them."""
+    from timm.models._features import feature_take_indices  # deferred: timm takes a second to import
+
+    return feature_take_indices(layers, indices)
+
+
 def _checked(x: torch.Tensor) -> torch.Tensor:
     """Return an image if the model accepts its size; in a trace, fix the size to the traced one."""
     H, W = int(x.shape[-2]), int(x.shape[-1])
@@ -757,7 +767,7 @@ def _checked(x: torch.Tensor) -> torch.Tensor:
 
 def _init_weights(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight, std=0.02)
+        truncated_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 
+from cfviz.deferred import after_import
+
 R = TypeVar("R")
 
 
@@ -62,7 +64,7 @@ def constant(make: Callable[..., R]) -> Callable[..., R]:
     Under an observer, nothing is cached: tensors made during an export are fake and would outlive it.
     """
     remembered = lru_cache(maxsize=64)(make)
-    make = torch.compiler.assume_constant_result(make)
+    after_import("torch._dynamo", lambda: torch.compiler.assume_constant_result(make))
 
     @wraps(make)
     def get(*args: Any) -> R:

@@ -19,12 +19,12 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from cfviz.bundled import bundled
 from cfviz.geometry import LDA, PATCH, Lda, map_sizes
 from cfviz.models.dense.variants import DENSE
 from cfviz.models.variants import OFFICIAL, SHIPPED, VARIANTS
+from cfviz.options import MEAN, STD
 from cfviz.provenance import Note, Provenance, Training, fitting
 
 from .containers import open_weights
@@ -425,7 +425,7 @@ def _lda(weights: Weights, facts: Mapping[str, Any], variant: str) -> tuple[Lda 
 def _normalised(facts: Mapping[str, Any]) -> Iterator[Note]:
     """Yield a note if the file says that pixels in training were scaled otherwise than they are here."""
     told = [per_channel(facts.get(name)) for name in ("mean", "std")]
-    here = (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    here = (MEAN, STD)
     if any(one and max(abs(a - b) for a, b in zip(one, usual, strict=True)) > ROUNDED
            for one, usual in zip(told, here, strict=True)):  # fmt: skip
         mean, std = (

@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-import timm
-
 # The first that fits: a name which, among the families that can be read, only this one has.
 MARKS = {
     "Swin": r"layers\.0\.blocks\.0\.attn\.relative_position_bias_table",
@@ -38,4 +36,8 @@ def family_in(names: Iterable[str]) -> str:
 
 def is_name(text: str) -> bool:
     """Return whether this is timm's name of a model of one of these families."""
-    return bool(_NAMES.fullmatch(text)) and timm.is_model(text)
+    if not _NAMES.fullmatch(text):
+        return False
+    import timm  # deferred: it takes a second
+
+    return timm.is_model(text)

@@ -65,7 +65,7 @@ class Geometry:
     group_size = trained_group = (7, 7, 7, 7)
     position_bias = "dpb"
     lda: Any = "regions"
-    feature_info = ({"num_chs": 96},)
+    feature_info = tuple({"num_chs": 96 * 2**s} for s in range(4))
 
     def groupings(self, height: int, width: int) -> Any:
         from cfviz.geometry import lsda, map_sizes
