@@ -548,6 +548,16 @@ def test_the_crop_equals_timms_evaluation_transform_bit_for_bit(photos, size):
         assert torch.equal(prepare(photo, size).tensor, transform(photo.image))
 
 
+@pytest.mark.parametrize(("mode", "timms"), [("resize", "squash"), ("pad", "border")])
+@pytest.mark.parametrize("size", [224, 64, (64, 224), (96, 32)])
+def test_the_whole_photo_equals_timms_transform_bit_for_bit(photos, mode, timms, size):
+    shape = (size, size) if isinstance(size, int) else size
+    given = {"interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": timms}
+    transform = create_transform((3, *shape), **given, is_training=False)
+    for photo in photos:
+        assert torch.equal(prepare(photo, size, mode).tensor, transform(photo.image))
+
+
 def test_a_models_own_config_is_followed(photos):
     config = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4), "crop_pct": 0.9, "interpolation": "bilinear"}
     transform = create_transform((3, 96, 96), **config, is_training=False)

@@ -53,7 +53,7 @@ def test_another_photo_is_fitted_once_and_a_model_sees_it_once(
         return lambda *args, **more: (seen.update([name]), made(*args, **more))[1]
 
     monkeypatch.setattr(cache, "prepare", count("fitted", cache.prepare))
-    monkeypatch.setattr(images, "create_transform", count("any fitted", images.create_transform))
+    monkeypatch.setattr(images, "normalisation", count("any fitted", images.normalisation))
     monkeypatch.setattr(CrossFormer, "forward", count("forwards", CrossFormer.forward))
     app.selectbox(key="w.photo").select(photo).run()
     assert not app.exception
