@@ -60,7 +60,7 @@ def import_uncollected(name: str) -> None:
 
 
 def after_import(name: str, do: Callable[[], object]) -> None:
-    """Call a function once a top-level module is imported, `uncollected`; at once if it has been already."""
+    """Call a function once a module is imported, `uncollected`; at once if it has been already."""
     if name in sys.modules:
         do()
     else:

@@ -61,18 +61,14 @@ async def running(_app: object) -> AsyncIterator[None]:
 
 
 def _take(page: str) -> None:
-    import_module(f"{__package__}.pages.{page}")
+    with uncollected():
+        import_module(f"{__package__}.pages.{page}")
 
 
 def _follow() -> None:
     """Import the other pages' code while nobody waits, then compute ahead."""
-
-    def take(page: str) -> None:
-        with uncollected():
-            _take(page)
-
     time.sleep(ahead.CALM)  # the first reader mostly comes at once
-    ahead.run(partial(take, page) for page in PAGES[1:])
+    ahead.run(partial(_take, page) for page in PAGES[1:])
     gc.freeze()  # as `tune_interpreter` does with what came before
     if ahead.wanted():
         import_module(f"{__package__}.ahead").run()

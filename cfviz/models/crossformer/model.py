@@ -132,7 +132,7 @@ def stretched(table: torch.Tensor, Gh: int, Gw: int | None = None) -> torch.Tens
     """
     Gw = Gh if Gw is None else Gw
     if Gh == Gw and (2 * Gh - 1) ** 2 == len(table):
-        return table.float().to(table.dtype)
+        return table
     from timm.layers import resize_rel_pos_bias_table_simple  # deferred: timm takes a second to import
 
     shape = ((2 * Gh - 1) * (2 * Gw - 1), table.shape[1])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import generate_default_cfgs, register_model
+
+from cfviz.options import MEAN, STD
 
 from .variants import CLASSES, DENSE, DenseVariant
 
@@ -24,8 +25,8 @@ def _cfg(variant: DenseVariant) -> dict[str, Any]:
         "num_classes": CLASSES[variant.dataset],
         "input_size": _INPUTS[variant.task] if variant.drive else _OWN_INPUT,
         "interpolation": "bilinear",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
+        "mean": MEAN,
+        "std": STD,
         "first_conv": tuple(f"backbone.patch_embed.projs.{i}" for i in range(4)),
         "classifier": _HEADS[variant.kind],
         "paper_ids": "arXiv:2108.00154",
